@@ -1,0 +1,82 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// Floors 0–7 and the C face are compiled twice from one source: as ordinary Swift for the library, and, with the
+// trait `Interposer`, as Embedded Swift for the shared libraries, which then need nothing but libc.
+let engineSettings: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .enableExperimentalFeature("Embedded", .when(traits: ["Interposer"])),
+  .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+let faceSettings: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("ExistentialAny"),
+  .strictMemorySafety(),
+]
+
+let toolSettings: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("ExistentialAny"),
+]
+
+let package = Package(
+  name: "mempool",
+  products: [
+    .library(name: "Mempool", targets: ["Mempool"]),
+    .library(name: "CMempool", targets: ["CMempool", "CMempoolHeaders"]),
+    // Built by `make` with `--traits Interposer`, installed as libmempool.so and libmempool-malloc.so.
+    .library(name: "mempool-c", type: .dynamic, targets: ["CMempool"]),
+    .library(name: "mempool-malloc", type: .dynamic, targets: ["MempoolMalloc"]),
+    .executable(name: "mempool", targets: ["MempoolCommand"]),
+    .executable(name: "mempool-stress", targets: ["StressTests"]),
+  ],
+  traits: [
+    .trait(name: "CommandLine", description: "Builds the command `mempool`, which needs swift-argument-parser."),
+    .trait(name: "Interposer", description: "Compiles the engine as Embedded Swift, for the shared libraries."),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
+  ],
+  targets: [
+    .systemLibrary(
+      name: "CAtomicOps",
+      pkgConfig: "atomic_ops",
+      providers: [.apt(["libatomic-ops-dev"])]
+    ),
+    .target(
+      name: "CMempoolShims",
+      dependencies: ["CAtomicOps"],
+      cSettings: [.define("MP_INTERPOSER", .when(traits: ["Interposer"]))]
+    ),
+    .target(name: "MempoolCore", dependencies: ["CMempoolShims"], swiftSettings: engineSettings),
+    .target(name: "CMempoolHeaders", path: "Sources/CMempool", sources: ["header.c"], publicHeadersPath: "include"),
+    .target(
+      name: "CMempool",
+      dependencies: ["CMempoolHeaders", "MempoolCore"],
+      path: "Sources/CMempool",
+      exclude: ["include", "header.c"],
+      swiftSettings: engineSettings
+    ),
+    .target(name: "MempoolMalloc", dependencies: ["MempoolCore"], swiftSettings: engineSettings),
+    .target(name: "Mempool", dependencies: ["MempoolCore"], swiftSettings: faceSettings),
+    .executableTarget(
+      name: "MempoolCommand",
+      dependencies: [
+        "Mempool",
+        .product(
+          name: "ArgumentParser", package: "swift-argument-parser", condition: .when(traits: ["CommandLine"])
+        ),
+      ],
+      swiftSettings: toolSettings
+    ),
+    .executableTarget(
+      name: "StressTests", dependencies: ["Mempool", "MempoolCore"], path: "StressTests", exclude: ["README.md"],
+      swiftSettings: toolSettings
+    ),
+    .testTarget(name: "MempoolCoreTests", dependencies: ["MempoolCore"], swiftSettings: toolSettings),
+    .testTarget(name: "MempoolTests", dependencies: ["Mempool"], swiftSettings: toolSettings),
+  ]
+)

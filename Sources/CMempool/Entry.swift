@@ -1,0 +1,2 @@
+import MempoolCore
+@c(mempool_init) public func mempoolInit() -> Int32 { 0 }

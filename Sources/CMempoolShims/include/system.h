@@ -1,0 +1,65 @@
+// The few calls of libc and the kernel that Swift cannot reach without allocating or without Foundation.
+#ifndef MP_SYSTEM_H
+#define MP_SYSTEM_H
+
+#include "atomics.h"
+#include <stddef.h>
+#include <stdint.h>
+
+// --- Memory. Each returns NULL or -1 with errno on failure. Sizes and addresses are multiples of the system page.
+void *_Nullable mp_pages_reserve(size_t byte_count, size_t alignment);          // PROT_NONE, no memory behind it
+void *_Nullable mp_pages_map(size_t byte_count, size_t alignment);              // readable, writable, zero
+int mp_pages_commit(void *_Nonnull address, size_t byte_count);                 // makes reserved pages accessible
+int mp_pages_purge(void *_Nonnull address, size_t byte_count);                  // gives memory back; reads as zero after
+int mp_pages_release(void *_Nonnull address, size_t byte_count);                // unmaps
+int mp_pages_lock(void *_Nonnull address, size_t byte_count);
+int mp_pages_huge(void *_Nonnull address, size_t byte_count, int wanted);       // advice on huge pages
+void *_Nullable mp_pages_resize(void *_Nonnull address, size_t old_count, size_t new_count, int may_move);
+size_t mp_system_page_size(void);
+size_t mp_address_space_limit(void);                                            // RLIMIT_AS, or SIZE_MAX
+
+// Calls of the above so far, failures included, and how many of them failed.
+typedef struct mp_system_counters {
+  mp_word reserve, map, commit, purge, release, lock, resize, failed;
+} mp_system_counters;
+void mp_system_counters_read(mp_system_counters *_Nonnull out);
+// Testing: every nth memory call from now on fails with ENOMEM; 0 turns it off.
+void mp_system_fail_every(mp_word n);
+// Testing: no single reservation above this many bytes succeeds; 0 turns it off.
+void mp_system_reserve_limit(size_t byte_count);
+
+// --- Waiting.
+void mp_futex_wait(mp_word *_Nonnull address, mp_word expected);                // may return early
+void mp_futex_wake(mp_word *_Nonnull address, int count);
+uint64_t mp_clock_nanoseconds(void);                                            // monotonic
+void mp_sleep_nanoseconds(uint64_t nanoseconds);                                // at least this long
+MP_INLINE void mp_pause(void) {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ __volatile__("yield");
+#endif
+}
+
+// --- errno, environment, output. None of these allocates.
+int mp_errno_get(void);
+void mp_errno_set(int value);
+const char *_Nullable mp_environment(const char *_Nonnull name);                // secure_getenv
+void mp_write_error(const char *_Nonnull bytes, size_t count);                  // all of it, to stderr
+_Noreturn void mp_abort(void);
+
+// --- Threads. `on_exit` runs in each round of key destructors in which the thread was armed.
+int mp_thread_exit_register(void (*_Nonnull on_exit)(void *_Nullable));         // once a process
+void mp_thread_exit_arm(void);
+int mp_fork_register(void (*_Nonnull prepare)(void), void (*_Nonnull parent)(void), void (*_Nonnull child)(void));
+int mp_at_exit(void (*_Nonnull handler)(void));
+
+// --- The system's own allocator, for pass-through pools and fall-back.
+void *_Nullable mp_system_malloc(size_t byte_count);
+void *_Nullable mp_system_calloc(size_t count, size_t byte_count);
+void *_Nullable mp_system_memalign(size_t alignment, size_t byte_count);
+void *_Nullable mp_system_realloc(void *_Nullable pointer, size_t byte_count);
+void mp_system_free(void *_Nullable pointer);
+size_t mp_system_usable_size(void *_Nullable pointer);
+
+#endif

@@ -1,0 +1,250 @@
+#define _GNU_SOURCE
+#include "CMempoolShims.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+#if defined(__linux__)
+#include <linux/futex.h>
+#include <malloc.h>
+#include <sys/syscall.h>
+#endif
+
+// --- Memory
+
+static mp_system_counters counters;
+static mp_word fail_every, fail_countdown;
+static size_t reserve_limit;
+
+void mp_system_fail_every(mp_word n) {
+  mp_store_relaxed(&fail_countdown, n);
+  mp_store_relaxed(&fail_every, n);
+}
+
+void mp_system_reserve_limit(size_t byte_count) { reserve_limit = byte_count; }
+
+void mp_system_counters_read(mp_system_counters *out) {
+  const mp_word *from = (const mp_word *)&counters;
+  mp_word *to = (mp_word *)out;
+  for (size_t i = 0; i < sizeof counters / sizeof(mp_word); i++) to[i] = mp_load_relaxed(from + i);
+}
+
+static int failed(void) {
+  mp_fetch_add_relaxed(&counters.failed, 1);
+  return -1;
+}
+
+// Counts a call; true when this one has to fail.
+static int counted(mp_word *counter) {
+  mp_fetch_add_relaxed(counter, 1);
+  mp_word every = mp_load_relaxed(&fail_every);
+  if (!every || mp_fetch_add_relaxed(&fail_countdown, (mp_word)-1) != 1) return 0;
+  mp_store_relaxed(&fail_countdown, every);
+  errno = ENOMEM;
+  return 1;
+}
+
+static void *map(size_t byte_count, size_t alignment, int protection) {
+  size_t page = mp_system_page_size();
+  size_t padding = alignment > page ? alignment - page : 0, total = byte_count + padding;
+  if (total < byte_count) {
+    errno = ENOMEM;
+    return NULL;
+  }
+  char *start = mmap(NULL, total, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (start == MAP_FAILED) return NULL;
+  char *aligned = start + (-(uintptr_t)start & (alignment > page ? alignment - 1 : 0));
+  if (aligned > start) munmap(start, (size_t)(aligned - start));
+  size_t rest = padding - (size_t)(aligned - start);
+  if (rest) munmap(aligned + byte_count, rest);
+  return aligned;
+}
+
+void *mp_pages_reserve(size_t byte_count, size_t alignment) {
+  int refuse = counted(&counters.reserve) || (reserve_limit && byte_count > reserve_limit);
+  void *pages = refuse ? NULL : map(byte_count, alignment, PROT_NONE);
+  if (!pages) failed();
+  if (refuse) errno = ENOMEM;
+  return pages;
+}
+
+void *mp_pages_map(size_t byte_count, size_t alignment) {
+  void *pages = counted(&counters.map) ? NULL : map(byte_count, alignment, PROT_READ | PROT_WRITE);
+  if (!pages) failed();
+  return pages;
+}
+
+int mp_pages_commit(void *address, size_t byte_count) {
+  if (counted(&counters.commit) || mprotect(address, byte_count, PROT_READ | PROT_WRITE)) return failed();
+  return 0;
+}
+
+int mp_pages_purge(void *address, size_t byte_count) {
+  if (counted(&counters.purge) || madvise(address, byte_count, MADV_DONTNEED)) return failed();
+  return 0;
+}
+
+int mp_pages_release(void *address, size_t byte_count) {
+  if (counted(&counters.release) || munmap(address, byte_count)) return failed();
+  return 0;
+}
+
+int mp_pages_lock(void *address, size_t byte_count) {
+  if (counted(&counters.lock) || mlock(address, byte_count)) return failed();
+  return 0;
+}
+
+int mp_pages_huge(void *address, size_t byte_count, int wanted) {
+#if defined(MADV_HUGEPAGE)
+  int saved = errno, result = madvise(address, byte_count, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+  errno = saved;  // advice: a kernel without huge pages refuses it, and nothing depends on it
+  return result;
+#else
+  return 0;
+#endif
+}
+
+void *mp_pages_resize(void *address, size_t old_count, size_t new_count, int may_move) {
+#if defined(MREMAP_MAYMOVE)
+  void *pages = counted(&counters.resize) ? MAP_FAILED : mremap(address, old_count, new_count, may_move ? MREMAP_MAYMOVE : 0);
+  if (pages != MAP_FAILED) return pages;
+#else
+  errno = ENOMEM;
+#endif
+  failed();
+  return NULL;
+}
+
+size_t mp_system_page_size(void) {
+  static mp_word size;
+  mp_word known = mp_load_relaxed(&size);
+  if (!known) mp_store_relaxed(&size, known = (mp_word)sysconf(_SC_PAGESIZE));
+  return known;
+}
+
+size_t mp_address_space_limit(void) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_AS, &limit) || limit.rlim_cur == RLIM_INFINITY) return SIZE_MAX;
+  return limit.rlim_cur;
+}
+
+// --- Waiting
+
+void mp_futex_wait(mp_word *address, mp_word expected) {
+#if defined(__linux__)
+  // The kernel compares 32 bits: the low half on the machines that this runs on, and callers keep what changes there.
+  int saved = errno;
+  uint32_t *half = (uint32_t *)address;
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+  half += sizeof(mp_word) / sizeof(uint32_t) - 1;
+#endif
+  syscall(SYS_futex, half, FUTEX_WAIT_PRIVATE, (uint32_t)expected, NULL, NULL, 0);
+  errno = saved;
+#else
+  if (mp_load_relaxed(address) == expected) mp_sleep_nanoseconds(50000);
+#endif
+}
+
+void mp_futex_wake(mp_word *address, int count) {
+#if defined(__linux__)
+  int saved = errno;
+  uint32_t *half = (uint32_t *)address;
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+  half += sizeof(mp_word) / sizeof(uint32_t) - 1;
+#endif
+  syscall(SYS_futex, half, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
+  errno = saved;
+#endif
+}
+
+uint64_t mp_clock_nanoseconds(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+void mp_sleep_nanoseconds(uint64_t nanoseconds) {
+  int saved = errno;
+  struct timespec left = {.tv_sec = (time_t)(nanoseconds / 1000000000u), .tv_nsec = (long)(nanoseconds % 1000000000u)};
+  while (nanosleep(&left, &left) && errno == EINTR) continue;
+  errno = saved;
+}
+
+// --- errno, environment, output
+
+int mp_errno_get(void) { return errno; }
+void mp_errno_set(int value) { errno = value; }
+
+const char *mp_environment(const char *name) {
+#if defined(__GLIBC__)
+  return secure_getenv(name);
+#else
+  return getenv(name);
+#endif
+}
+
+void mp_write_error(const char *bytes, size_t count) {
+  int saved = errno;
+  while (count) {
+    ssize_t written = write(STDERR_FILENO, bytes, count);
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) break;
+    bytes += written;
+    count -= (size_t)written;
+  }
+  errno = saved;
+}
+
+void mp_abort(void) { abort(); }
+
+// --- Threads
+
+static pthread_key_t exit_key;
+
+int mp_thread_exit_register(void (*on_exit)(void *)) { return pthread_key_create(&exit_key, on_exit); }
+void mp_thread_exit_arm(void) { pthread_setspecific(exit_key, &mp_thread_block_storage); }
+int mp_fork_register(void (*prepare)(void), void (*parent)(void), void (*child)(void)) {
+  return pthread_atfork(prepare, parent, child);
+}
+int mp_at_exit(void (*handler)(void)) { return atexit(handler); }
+
+// --- The system's allocator. Inside a drop-in malloc the plain names would be our own, so glibc's second names are used.
+
+#if defined(MP_INTERPOSER) && defined(__GLIBC__)
+extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_memalign(size_t, size_t);
+extern void *__libc_realloc(void *, size_t);
+extern void __libc_free(void *);
+#define SYSTEM(name) __libc_##name
+#else
+#define SYSTEM(name) name
+#endif
+
+void *mp_system_malloc(size_t byte_count) { return SYSTEM(malloc)(byte_count); }
+void *mp_system_calloc(size_t count, size_t byte_count) { return SYSTEM(calloc)(count, byte_count); }
+void *mp_system_realloc(void *pointer, size_t byte_count) { return SYSTEM(realloc)(pointer, byte_count); }
+void mp_system_free(void *pointer) { SYSTEM(free)(pointer); }
+
+void *mp_system_memalign(size_t alignment, size_t byte_count) {
+#if defined(MP_INTERPOSER) && defined(__GLIBC__)
+  return __libc_memalign(alignment, byte_count);
+#else
+  void *pointer = NULL;
+  int error = posix_memalign(&pointer, alignment < sizeof(void *) ? sizeof(void *) : alignment, byte_count);
+  if (!error) return pointer;
+  errno = error;
+  return NULL;
+#endif
+}
+
+size_t mp_system_usable_size(void *pointer) {
+#if defined(__linux__)
+  return malloc_usable_size(pointer);
+#else
+  (void)pointer;
+  return 0;
+#endif
+}

@@ -1,0 +1,85 @@
+public import CMempoolShims
+
+/// One line of text, built on the stack: reports are written when nothing may allocate.
+///
+/// What does not fit is cut off. A line is at most 255 bytes, ends in a newline, and goes out in one `write`.
+public struct ReportLine {
+  private var bytes = InlineArray<256, UInt8>(repeating: 0)
+  private var count = 0
+
+  /// A line that begins with the name of this package, as all do.
+  public init() { append("mempool: ") }
+
+  public mutating func append(_ text: StaticString) {
+    append(text.utf8Start, count: text.utf8CodeUnitCount)
+  }
+
+  public mutating func append(_ text: UnsafePointer<UInt8>, count textCount: Int) {
+    for i in 0..<textCount { append(text[i]) }
+  }
+
+  /// A NUL-terminated string that somebody else owns, such as an environment value; control characters are shown as `?`.
+  public mutating func append(cString: UnsafePointer<CChar>) {
+    var next = cString
+    while next.pointee != 0 {
+      let byte = UInt8(bitPattern: next.pointee)
+      append(byte < 32 || byte == 127 ? UInt8(ascii: "?") : byte)
+      next += 1
+    }
+  }
+
+  public mutating func append(_ byte: UInt8) {
+    guard count < 255 else { return }
+    bytes[count] = byte
+    count += 1
+  }
+
+  public mutating func append(decimal value: UInt) {
+    if value >= 10 { append(decimal: value / 10) }
+    append(UInt8(ascii: "0") &+ UInt8(truncatingIfNeeded: value % 10))
+  }
+
+  public mutating func append(address value: UInt) {
+    append("0x")
+    var shift = (UInt.bitWidth - 1 - (value | 1).leadingZeroBitCount) / 4 * 4
+    while shift >= 0 {
+      let digit = UInt8(truncatingIfNeeded: value >> UInt(shift) & 15)
+      append(digit < 10 ? UInt8(ascii: "0") &+ digit : UInt8(ascii: "a") &+ digit &- 10)
+      shift -= 4
+    }
+  }
+
+  /// Writes the line to standard error. Keeps `errno`.
+  public mutating func write() {
+    bytes[count] = UInt8(ascii: "\n")
+    let total = count + 1
+    bytes.span.withUnsafeBytes { buffer in
+      mp_write_error(buffer.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: CChar.self), total)
+    }
+  }
+}
+
+/// Reports misuse on one line, naming the call, the pointer and what is wrong, and aborts:
+/// `mempool: free(0x7f0012345670): double free`.
+public func misuse(_ call: StaticString, _ address: UInt, _ what: StaticString) -> Never {
+  var line = ReportLine()
+  line.append(call)
+  line.append("(")
+  line.append(address: address)
+  line.append("): ")
+  line.append(what)
+  line.write()
+  mp_abort()
+}
+
+/// Reports what cannot be gone on from, for a call that takes a size: `mempool: mp_malloc(100): out of memory`.
+public func fatal(_ call: StaticString, byteCount: UInt, _ what: StaticString) -> Never {
+  var line = ReportLine()
+  line.append(call)
+  line.append("(")
+  line.append(decimal: byteCount)
+  line.append("): ")
+  line.append(what)
+  line.write()
+  mp_abort()
+}
