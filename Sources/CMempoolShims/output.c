@@ -1,0 +1,39 @@
+#define _GNU_SOURCE
+#include "CMempoolShims.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+unsigned char mp_environment_storage[MP_ENVIRONMENT_BYTES] __attribute__((aligned(64)));
+
+int mp_write_all(int descriptor, const char *bytes, size_t count) {
+  int saved = errno, result = 0;
+  while (count) {
+    ssize_t written = write(descriptor, bytes, count);
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) {
+      result = -1;
+      break;
+    }
+    bytes += written;
+    count -= (size_t)written;
+  }
+  errno = saved;
+  return result;
+}
+
+int mp_open_append(const char *path) {
+  int descriptor;
+  do descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  while (descriptor < 0 && errno == EINTR);
+  return descriptor;
+}
+
+void mp_close(int descriptor) {
+  int saved = errno;
+  close(descriptor);
+  errno = saved;
+}
+
+mp_word mp_process_id(void) { return (mp_word)getpid(); }

@@ -1,0 +1,89 @@
+/// A variable of the environment that this package reads. The table in ``row`` drives the parser, the defaults,
+/// `mempool info --environment` and the documentation.
+public enum EnvironmentVariable: UInt, Sendable {
+  case maxRetries, waitTime, reserve, fixed, lock, prefault, exhaustion, small, purgeDelay, showStatistics,
+    statisticsFile
+
+  public static var count: UInt { statisticsFile.rawValue + 1 }
+
+  /// What a value looks like.
+  public enum Kind: Sendable {
+    /// A whole number, in `unit`.
+    case number(minimum: UInt, maximum: UInt)
+    /// Bytes: a whole number, with K, M, G or T for powers of 1024.
+    case size(minimum: UInt)
+    /// One of the words, separated by `|`; its value is its place among them.
+    case choice(StaticString)
+    /// A path of at most 1023 bytes, in which `%p` stands for the process's id.
+    case path
+  }
+
+  /// A row of the table.
+  public struct Row: Sendable {
+    public let name: StaticString
+    public let kind: Kind
+    /// The unit of a plain number; empty when there is none.
+    public let unit: StaticString
+    /// The value when the variable is unset, empty or unreadable, written as it could stand in the environment.
+    public let standard: StaticString
+    /// One sentence for people.
+    public let summary: StaticString
+
+    init(_ name: StaticString, _ kind: Kind, unit: StaticString = "", standard: StaticString, _ summary: StaticString) {
+      self.name = name
+      self.kind = kind
+      self.unit = unit
+      self.standard = standard
+      self.summary = summary
+    }
+  }
+
+  public var row: Row {
+    switch self {
+    case .maxRetries:
+      Row(
+        "MPMAXRETRIES", .number(minimum: 0, maximum: 1_000_000), unit: "passes", standard: "3",
+        "Passes that a claim makes over a full bitmap beyond the first, each after a sleep.")
+    case .waitTime:
+      Row(
+        "MPWAITTIME", .number(minimum: 0, maximum: 10_000_000_000), unit: "ns", standard: "1000",
+        "How long a claim sleeps, at least, before each further pass.")
+    case .reserve:
+      Row(
+        "MEMPOOL_RESERVE", .size(minimum: 1 << 20), standard: "0",
+        "Address space of a reservation, halved until it fits; 0: 1 TiB, at most a quarter of `ulimit -v`.")
+    case .fixed:
+      Row(
+        "MEMPOOL_FIXED", .size(minimum: 1 << 20), standard: "0",
+        "Takes this much memory at start, and no more from the system ever after; 0: grows as needed.")
+    case .lock:
+      Row(
+        "MEMPOOL_LOCK", .choice("0|1"), standard: "0",
+        "With MEMPOOL_FIXED: locks the memory, so that it is never paged out (see `ulimit -l`).")
+    case .prefault:
+      Row(
+        "MEMPOOL_PREFAULT", .choice("0|1"), standard: "1",
+        "With MEMPOOL_FIXED: touches every page at start, so that no first use can fail.")
+    case .exhaustion:
+      Row(
+        "MEMPOOL_EXHAUSTION", .choice("fail|abort|system"), standard: "fail",
+        "When no memory is left: fail (NULL and ENOMEM), abort with one line, or ask the system's allocator.")
+    case .small:
+      Row(
+        "MEMPOOL_SMALL", .choice("classes|dense"), standard: "classes",
+        "Small objects in size classes (fast, records out of reach), or dense (4-byte headers, best fit).")
+    case .purgeDelay:
+      Row(
+        "MEMPOOL_PURGE_DELAY", .number(minimum: 0, maximum: 86_400_000), unit: "ms", standard: "1000",
+        "How long idle pages within the budget are kept before they go back to the system.")
+    case .showStatistics:
+      Row(
+        "MEMPOOL_SHOW_STATS", .choice("0|1|text|json"), standard: "0",
+        "Writes the statistics when the process exits, as text (1 or text) or as one line of JSON.")
+    case .statisticsFile:
+      Row(
+        "MEMPOOL_STATS_FILE", .path, standard: "",
+        "Appends them to this file instead of writing them to standard error; %p: the process's id.")
+    }
+  }
+}
