@@ -57,10 +57,16 @@ let package = Package(
       name: "CMempool",
       dependencies: ["CMempoolHeaders", "MempoolCore"],
       path: "Sources/CMempool",
-      exclude: ["include", "header.c"],
+      exclude: ["include", "header.c", "exports.txt"],
       swiftSettings: engineSettings
     ),
-    .target(name: "MempoolMalloc", dependencies: ["MempoolCore"], swiftSettings: engineSettings),
+    .target(name: "CMempoolMalloc", path: "Sources/MempoolMalloc/System"),
+    .target(
+      name: "MempoolMalloc",
+      dependencies: ["CMempoolMalloc", "MempoolCore"],
+      exclude: ["System", "README.md", "exports.txt"],
+      swiftSettings: engineSettings
+    ),
     .target(name: "Mempool", dependencies: ["MempoolCore"], swiftSettings: faceSettings),
     .executableTarget(
       name: "MempoolCommand",

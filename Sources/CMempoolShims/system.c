@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 #if defined(__linux__)
+#include <dlfcn.h>
 #include <linux/futex.h>
 #include <malloc.h>
 #include <sys/syscall.h>
@@ -241,7 +242,13 @@ void *mp_system_memalign(size_t alignment, size_t byte_count) {
 }
 
 size_t mp_system_usable_size(void *pointer) {
-#if defined(__linux__)
+#if defined(MP_INTERPOSER) && defined(__GLIBC__)
+  // glibc has no second name for this one. Inside a drop-in malloc the plain name would come back here.
+  static mp_word next;
+  mp_word known = mp_load_relaxed(&next);
+  if (!known) mp_store_relaxed(&next, known = (mp_word)dlsym(RTLD_NEXT, "malloc_usable_size"));
+  return ((size_t (*)(void *))known)(pointer);
+#elif defined(__linux__)
   return malloc_usable_size(pointer);
 #else
   (void)pointer;

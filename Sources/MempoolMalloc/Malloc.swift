@@ -1,2 +1,65 @@
+import CMempoolMalloc
+import CMempoolShims
 import MempoolCore
 
+// The drop-in malloc: the names of libc's allocator, each a thin entry to the shared pool. Any thread may call any of them at
+// any time: before constructors have run, in a fork's child, in exit handlers. README.md has the rules that they keep.
+//
+// Only a failure sets errno, and only on a path that is not inlined.
+
+/// The symbol `malloc`. ISO C. `byteCount` may be 0: the object is distinct and can be freed. NULL and ENOMEM when there is no memory.
+@c @implementation public func mempool_malloc(_ byteCount: Int) -> UnsafeMutableRawPointer? {
+  MemoryPoolPointer.shared.allocate(UInt(bitPattern: byteCount), call: "malloc") ?? outOfMemory()
+}
+
+/// The symbol `free`. ISO C. Keeps errno. NULL is nothing to do; what is not a live object is reported and aborts.
+@c @implementation public func mempool_free(_ pointer: UnsafeMutableRawPointer?) {
+  MemoryPoolPointer.shared.deallocate(pointer, call: "free")
+}
+
+/// ISO C. NULL and ENOMEM also when `count * byteCount` overflows.
+@c(calloc) public func mempoolCalloc(_ count: UInt, _ byteCount: UInt) -> UnsafeMutableRawPointer? {
+  MemoryPoolPointer.shared.allocateZeroed(count: count, byteCount: byteCount, call: "calloc") ?? outOfMemory()
+}
+
+/// ISO C, and glibc where ISO C leaves it open: 0 bytes free `pointer` and return NULL. After a failure `pointer` is valid.
+@c(realloc) public func mempoolRealloc(
+  _ pointer: UnsafeMutableRawPointer?, _ byteCount: UInt
+) -> UnsafeMutableRawPointer? {
+  reallocate(pointer, byteCount, call: "realloc")
+}
+
+/// BSD, glibc, POSIX 2024: realloc of `count * byteCount` bytes; NULL and ENOMEM, `pointer` untouched, on overflow.
+@c(reallocarray) public func mempoolReallocarray(
+  _ pointer: UnsafeMutableRawPointer?, _ count: UInt, _ byteCount: UInt
+) -> UnsafeMutableRawPointer? {
+  let (product, overflow) = count.multipliedReportingOverflow(by: byteCount)
+  return overflow ? outOfMemory() : reallocate(pointer, product, call: "reallocarray")
+}
+
+/// BSD: realloc that frees `pointer` when it fails.
+@c(reallocf) public func mempoolReallocf(
+  _ pointer: UnsafeMutableRawPointer?, _ byteCount: UInt
+) -> UnsafeMutableRawPointer? {
+  let result = reallocate(pointer, byteCount, call: "reallocf")
+  if result == nil && byteCount != 0 { MemoryPoolPointer.shared.deallocate(pointer, call: "reallocf") }
+  return result
+}
+
+/// Sets ENOMEM. The one place where running out of memory becomes an errno.
+@inline(never)
+func outOfMemory() -> UnsafeMutableRawPointer? {
+  mp_errno_set(Int32(MP_ENOMEM))
+  return nil
+}
+
+@inline(__always)
+func reallocate(
+  _ pointer: UnsafeMutableRawPointer?, _ byteCount: UInt, call: StaticString
+) -> UnsafeMutableRawPointer? {
+  if byteCount == 0 && pointer != nil {
+    MemoryPoolPointer.shared.deallocate(pointer, call: call)
+    return nil
+  }
+  return MemoryPoolPointer.shared.reallocate(pointer, byteCount, call: call) ?? outOfMemory()
+}

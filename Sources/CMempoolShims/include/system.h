@@ -3,8 +3,11 @@
 #define MP_SYSTEM_H
 
 #include "atomics.h"
+#include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
+
+enum { MP_EINVAL = EINVAL, MP_ENOMEM = ENOMEM, MP_EBUSY = EBUSY };
 
 // --- Memory. Each returns NULL or -1 with errno on failure. Sizes and addresses are multiples of the system page.
 void *_Nullable mp_pages_reserve(size_t byte_count, size_t alignment);          // PROT_NONE, no memory behind it

@@ -26,19 +26,19 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   /// distinct object.
   @inlinable @inline(__always)
   public func allocate(_ byteCount: UInt, call: StaticString = "allocate") -> UnsafeMutableRawPointer? {
-    mp_system_malloc(Int(byteCount))
+    mp_system_malloc(Int(bitPattern: byteCount))
   }
 
   /// The same, zeroed, for `count` elements; nil also when the product overflows.
   public func allocateZeroed(count: UInt, byteCount: UInt, call: StaticString = "allocateZeroed") -> UnsafeMutableRawPointer? {
-    mp_system_calloc(Int(count), Int(byteCount))
+    mp_system_calloc(Int(bitPattern: count), Int(bitPattern: byteCount))
   }
 
   /// The same, aligned to a power of two; the caller has checked that it is one.
   public func allocateAligned(
     _ byteCount: UInt, alignment: UInt, call: StaticString = "allocateAligned"
   ) -> UnsafeMutableRawPointer? {
-    mp_system_memalign(Int(alignment), Int(byteCount))
+    mp_system_memalign(Int(bitPattern: alignment), Int(bitPattern: byteCount))
   }
 
   /// A block of `byteCount` bytes that begins with what `pointer` held, `min(old, new)` bytes of it; nil, and `pointer` still
@@ -46,7 +46,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   public func reallocate(
     _ pointer: UnsafeMutableRawPointer?, _ byteCount: UInt, call: StaticString = "reallocate"
   ) -> UnsafeMutableRawPointer? {
-    mp_system_realloc(pointer, Int(byteCount))
+    mp_system_realloc(pointer, Int(bitPattern: byteCount))
   }
 
   /// Gives an object back. Nil is nothing to do; anything that is not a live object of this pool is reported and aborts.

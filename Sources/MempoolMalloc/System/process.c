@@ -1,0 +1,7 @@
+#include "CMempoolMalloc.h"
+
+// MempoolMalloc/Statistics.swift. Hidden, so that the reference alone keeps it out of the library's dynamic symbols.
+extern void mempool_malloc_report(void) __attribute__((visibility("hidden")));
+
+// After main's exit handlers, so that what they free is counted as freed.
+__attribute__((destructor)) static void report_at_exit(void) { mempool_malloc_report(); }
