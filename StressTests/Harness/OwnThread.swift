@@ -1,0 +1,64 @@
+import Glibc
+
+/// A thread that ends at a point that the scenario chooses, which a queue's thread does not.
+final class OwnThread {
+  private var thread = pthread_t()
+
+  /// Nil when the system has no more threads.
+  init?(_ body: @escaping @Sendable () -> Void) {
+    let box = Unmanaged.passRetained(Body(body))
+    var attributes = pthread_attr_t()
+    pthread_attr_init(&attributes)
+    defer { pthread_attr_destroy(&attributes) }
+    pthread_attr_setstacksize(&attributes, Sanitizer.current == .none ? 256 << 10 : 2 << 20)
+    let error = pthread_create(
+      &thread, &attributes, { Unmanaged<Body>.fromOpaque($0!).takeRetainedValue().run() }, box.toOpaque())
+    if error != 0 {
+      box.release()
+      return nil
+    }
+  }
+
+  /// Waits until it is gone, its exit handlers included. Once only.
+  func join() { pthread_join(thread, nil) }
+
+  private final class Body: Sendable {
+    private let body: @Sendable () -> Void
+
+    init(_ body: @escaping @Sendable () -> Void) { self.body = body }
+
+    func run() -> UnsafeMutableRawPointer? {
+      body()
+      return nil
+    }
+  }
+}
+
+/// Work for a thread's exit handlers: run once in each round of key destructors, so both before and after the allocator's own
+/// handler, while `next` says that there is more.
+final class LateWork {
+  private let next: () -> Bool
+
+  private init(_ next: @escaping () -> Bool) { self.next = next }
+
+  /// Arms it for the calling thread. At most three rounds come: the system runs four.
+  static func arm(_ next: @escaping () -> Bool) {
+    pthread_setspecific(key, Unmanaged.passRetained(LateWork(next)).toOpaque())
+  }
+
+  private static let key: pthread_key_t = {
+    var key = pthread_key_t()
+    let error = pthread_key_create(&key) { LateWork.roundCame($0!) }
+    precondition(error == 0, "no thread-specific key is left")
+    return key
+  }()
+
+  private static func roundCame(_ value: UnsafeMutableRawPointer) {
+    let work = Unmanaged<LateWork>.fromOpaque(value)
+    if work.takeUnretainedValue().next() {
+      pthread_setspecific(key, value)
+    } else {
+      work.release()
+    }
+  }
+}

@@ -1,0 +1,37 @@
+/// One kind of load, made of rounds: `prepare`, then `work` on every thread at once, then `settle`, again and again.
+///
+/// A new one is a file in Scenarios/ and a line in ``scenarios``.
+protocol Scenario: AnyObject, Sendable {
+  static var name: String { get }
+  /// One line for `--list`: which race it looks for.
+  static var summary: String { get }
+  /// Whether it makes its own pools, so that going through the kinds of pool says nothing.
+  static var ownPools: Bool { get }
+
+  init(_ setting: Setting)
+
+  /// Before a round, alone.
+  func prepare(round: Int, _ run: Run)
+  /// On each of the live threads; returns soon after `worker.step()` says no.
+  func work(_ worker: Worker)
+  /// After a round, alone: brings home what is on its way, and checks what can be checked only now.
+  func settle(_ run: Run)
+}
+
+extension Scenario {
+  static var ownPools: Bool { false }
+  func prepare(round: Int, _ run: Run) {}
+  func settle(_ run: Run) {}
+}
+
+/// All of them, in the order of `--scenario all`.
+let scenarios: [any Scenario.Type] = [
+  RemoteFrees.self,
+  SlabChurn.self,
+  ProducerConsumer.self,
+  ThreadChurn.self,
+  ReallocPingPong.self,
+  PoolLifecycle.self,
+  ForkUnderLoad.self,
+  Mixed.self,
+]
