@@ -83,6 +83,6 @@ let package = Package(
       swiftSettings: toolSettings
     ),
     .testTarget(name: "MempoolCoreTests", dependencies: ["MempoolCore"], swiftSettings: toolSettings),
-    .testTarget(name: "MempoolTests", dependencies: ["Mempool"], swiftSettings: toolSettings),
+    .testTarget(name: "MempoolTests", dependencies: ["Mempool", "MempoolCore"], swiftSettings: toolSettings),
   ]
 )
