@@ -1,0 +1,104 @@
+# Everything around the package. `make` alone prints the goals. Each goal works on a fresh machine that has Swift 6.3: what
+# is missing is installed by scripts/need, which says so.
+
+SWIFT ?= swift
+PREFIX ?= /usr/local
+DESTDIR ?=
+VERSION := 0.1.0
+
+# make stress: how long, what, on how many threads, replaying which seed, under which sanitizer (thread, address, or none).
+SECONDS ?= 60
+SCENARIO ?= all
+THREADS ?=
+SEED ?=
+SANITIZE ?= thread
+
+# Sets of flags that would overwrite each other's objects keep apart: .build is for `swift build` by hand.
+INTERPOSER := .build-interposer
+COMMAND := .build-command
+TESTS := .build-test
+STAGE := $(CURDIR)/.build-stage
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+.PHONY: help run test install stage libraries command stress bench programs format lint clean ground
+
+help: ## Print this
+	@echo 'Mempool: a concurrent memory-allocator runtime. Goals:'
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@echo 'Variables:'
+	@echo '  PREFIX=dir     make install: where to ($(PREFIX)); DESTDIR is put before it'
+	@echo '  SECONDS=n SCENARIO=name THREADS=n SEED=n SANITIZE=thread|address|none'
+	@echo '                 make stress ($(SECONDS) seconds of $(SCENARIO), SANITIZE=$(SANITIZE))'
+	@echo '  PROGRAM=name   make programs: only that one (Tests/RealPrograms/run --list)'
+
+run: libraries ## Run redis-server on Mempool and on the system's malloc, side by side
+	@scripts/compare-redis --library $(INTERPOSER)/stage/libmempool-malloc.so
+
+test: ground stage ## Run all tests but the real programs (make programs) and the long stress runs (make stress)
+	$(SWIFT) test -c release -Xswiftc -enable-testing --scratch-path $(TESTS)
+	@MEMPOOL_PREFIX=$(STAGE) scripts/run-suites
+
+programs: libraries ## Run real programs on Mempool and compare their output with the system's malloc
+	@Tests/RealPrograms/run --library $(INTERPOSER)/stage/libmempool-malloc.so $(PROGRAM)
+
+stress: ground ## Run the stress scenarios under a sanitizer
+	$(SWIFT) run -c release $(if $(filter-out none,$(SANITIZE)),--sanitize=$(SANITIZE)) \
+	  --scratch-path .build-stress-$(SANITIZE) mempool-stress --scenario $(SCENARIO) --seconds $(SECONDS) \
+	  $(if $(THREADS),--threads $(THREADS)) $(if $(SEED),--seed $(SEED))
+
+bench: command ## Measure Mempool against the C library, phase by phase
+	@$(COMMAND)/release/mempool bench $(BENCH)
+
+libraries: ground $(INTERPOSER)/mempool-c.map $(INTERPOSER)/mempool-malloc.map ## Build the two shared libraries
+	$(call shared-library,mempool-c,libmempool.so)
+	$(call shared-library,mempool-malloc,libmempool-malloc.so)
+
+command: ground ## Build the command mempool
+	$(SWIFT) build -c release --traits CommandLine --scratch-path $(COMMAND) --product mempool --static-swift-stdlib
+
+install: libraries command ## Install the command, the libraries, the header and the pkg-config file into PREFIX
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/lib/pkgconfig' '$(DESTDIR)$(PREFIX)/include'
+	install -m 755 $(COMMAND)/release/mempool '$(DESTDIR)$(PREFIX)/bin/mempool'
+	install -m 755 $(INTERPOSER)/stage/libmempool.so $(INTERPOSER)/stage/libmempool-malloc.so '$(DESTDIR)$(PREFIX)/lib'
+	install -m 644 Sources/CMempool/include/mempool.h '$(DESTDIR)$(PREFIX)/include/mempool.h'
+	sed 's/@VERSION@/$(VERSION)/' scripts/mempool.pc.in >'$(DESTDIR)$(PREFIX)/lib/pkgconfig/mempool.pc'
+
+# The installed layout inside the work tree, for the test suites that need it.
+stage:
+	@$(MAKE) install PREFIX='$(STAGE)' DESTDIR= >$(STAGE).log 2>&1 || { cat $(STAGE).log; exit 1; }
+
+format: ## Format every Swift file in place
+	$(SWIFT) format --in-place --parallel $$(scripts/swift-files)
+
+lint: ## Check format, floors and shell scripts
+	$(SWIFT) format lint --strict --parallel $$(scripts/swift-files)
+	@scripts/floors
+	@scripts/check-shell
+
+clean: ## Remove everything that was built
+	rm -rf .build .build-*
+
+# What every build stands on.
+ground:
+	@scripts/need libatomic-ops-dev pkg-config
+
+# A shared library shows what its list of exports names and nothing else: the Embedded runtime's own symbols, preloaded into a
+# Swift program, would replace the real ones. All symbols are bound when it is loaded: binding one during the first malloc
+# would enter the loader, which allocates.
+define shared-library
+@[ ! $(INTERPOSER)/$(1).map -nt $(INTERPOSER)/release/lib$(1).so ] || rm -f $(INTERPOSER)/release/lib$(1).so
+$(SWIFT) build -c release --traits Interposer --scratch-path $(INTERPOSER) --product $(1) \
+  -Xlinker -soname=$(2) -Xlinker --version-script=$(abspath $(INTERPOSER))/$(1).map -Xlinker -z -Xlinker now
+@install -d $(INTERPOSER)/stage
+@cmp -s $(INTERPOSER)/release/lib$(1).so $(INTERPOSER)/stage/$(2) || \
+  install -m 755 $(INTERPOSER)/release/lib$(1).so $(INTERPOSER)/stage/$(2)
+endef
+
+$(INTERPOSER)/mempool-c.map: $(wildcard Sources/CMempool/exports.txt)
+$(INTERPOSER)/mempool-malloc.map: $(wildcard Sources/MempoolMalloc/exports.txt)
+$(INTERPOSER)/%.map:
+	@install -d $(@D)
+	@{ echo '{ global:'; sed 's/#.*//; s/[[:space:]]//g; /./!d; s/$$/;/' $(or $<,/dev/null); echo 'local: *; };'; } >$@
