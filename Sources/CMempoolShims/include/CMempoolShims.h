@@ -3,6 +3,7 @@
 #define CMEMPOOL_SHIMS_H
 
 #include "atomics.h"
+#include "bounded_wait.h"
 #include "output.h"
 #include "system.h"
 #include "thread_block.h"

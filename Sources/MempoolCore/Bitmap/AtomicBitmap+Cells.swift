@@ -1,0 +1,115 @@
+/// Claiming whole neighbouring cells, for runs longer than a cell.
+///
+/// Each cell goes from 0 to busy by one swap. When one fails, those claimed before are given back, so for a moment others may
+/// find cells taken that nobody keeps: a patient claim waits in that case as it does when there is no room.
+extension AtomicBitmap {
+  /// Claims exactly `count` neighbouring cells; nil when no such run was empty when it was looked at.
+  ///
+  /// - Parameters:
+  ///   - count: Cells; less than 1 gives nil.
+  ///   - itemCount: If given, items needed, more than fit in `count - 1` cells and at most what fits in `count`: the rest of
+  ///     the last cell is given back. A last cell with fewer than 64 items serves such a claim if they suffice.
+  ///   - start: The cell to start from. Never affects correctness.
+  /// - Returns: The first item's index, a multiple of 64.
+  /// - Complexity: As a claim of a run with the hint tree `.sixtyFour`, plus `count` swaps; else every cell. Never waits.
+  public func tryClaimCells(_ count: Int, trimmedTo itemCount: Int? = nil, from start: Int = 0) -> Int? {
+    var cost = SearchCost()
+    return tryClaimCells(count, trimmedTo: itemCount, from: start, &cost)
+  }
+
+  /// The same, with bounded wait: sleeps before each further try, at most `maxRetries` times. What the bitmap could never
+  /// have gives nil at once.
+  public func claimCells(_ count: Int, trimmedTo itemCount: Int? = nil, from start: Int = 0) -> Int? {
+    guard let items = Self.itemsNeeded(count, itemCount), items <= self.itemCount else { return nil }
+    return wait.patiently { tryClaimCells(count, trimmedTo: itemCount, from: start) }
+  }
+
+  private static func itemsNeeded(_ count: Int, _ itemCount: Int?) -> Int? {
+    guard count >= 1, count <= Int.max >> Cell.indexShift else { return nil }
+    let all = count << Cell.indexShift
+    guard let itemCount else { return all }
+    return itemCount > all - Cell.itemCount && itemCount <= all ? itemCount : nil
+  }
+
+  func tryClaimCells(_ count: Int, trimmedTo itemCount: Int?, from start: Int, _ cost: inout SearchCost) -> Int? {
+    let size = self.itemCount
+    guard let items = Self.itemsNeeded(count, itemCount), items <= size else { return nil }
+    // Where the last possible run starts, and one more.
+    let starts = (size - items) >> Cell.indexShift + 1
+    let first = Self.startingCell(start, Cell.count(forItems: size))
+    var found: Int?
+    if runLengths.contains(.sixtyFour) {
+      let tree = tree(RunLengths.sixtyFour.rawValue.trailingZeroBitCount)
+      found = search(tree, count, items, from: first, to: starts, &cost)
+      if found == nil { found = search(tree, count, items, from: 0, to: min(first, starts), &cost) }
+      if found == nil { wait.countPass() }
+    }
+    if found == nil { found = pass(count, items, from: first, to: starts, &cost) }
+    if found == nil { found = pass(count, items, from: 0, to: min(first, starts), &cost) }
+    return found.map { $0 << Cell.indexShift }
+  }
+
+  /// By hints: a run that starts in `[from, to)`.
+  private func search(
+    _ tree: HintTree, _ count: Int, _ items: Int, from: Int, to: Int, _ cost: inout SearchCost
+  ) -> Int? {
+    var position = from
+    while let cell = tree.nextOpen(from: position, below: to, &cost) {
+      let closed = tree.nextClosed(from: cell + 1, below: cell + count, &cost)
+      if closed < cell + count {
+        position = closed + 1
+      } else if let conflict = claimAll(cell, count, items, &cost) {
+        position = conflict + 1
+      } else {
+        return cell
+      }
+    }
+    return nil
+  }
+
+  /// Over every cell: a run that starts in `[from, to)`.
+  private func pass(_ count: Int, _ items: Int, from: Int, to: Int, _ cost: inout SearchCost) -> Int? {
+    var cell = from
+    next: while cell < to {
+      // From the end, so that a taken cell rules out as many starts as it can.
+      var last = cell + count - 1
+      while last >= cell {
+        cost.wordsRead &+= 1
+        if word(ofCell: last).loadRelaxed() != 0 {
+          cell = last + 1
+          continue next
+        }
+        last -= 1
+      }
+      guard let conflict = claimAll(cell, count, items, &cost) else { return cell }
+      cell = conflict + 1
+    }
+    return nil
+  }
+
+  /// Claims the `count` cells from `cell` on, then gives back the items beyond `items`. Or nothing: then the cell that was
+  /// taken is returned.
+  private func claimAll(_ cell: Int, _ count: Int, _ items: Int, _ cost: inout SearchCost) -> Int? {
+    let end = cell + count
+    var next = cell
+    while next < end {
+      cost.wordsRead &+= 1
+      // acquire: pairs with the release in release(run:at:)
+      guard word(ofCell: next).compareAndSwapAcquire(0, Cell.busy) == 0 else {
+        // Only what this thread claimed, by an and: what was already freed wrongly is not made worse by a store.
+        for mine in cell..<next {
+          _ = word(ofCell: mine).fetchAndRelease(~Cell.busy)  // release: pairs with the acquire in a claim
+        }
+        settle(from: cell, to: next)
+        return next
+      }
+      next += 1
+    }
+    let kept = items - (count - 1) << Cell.indexShift
+    if kept < Cell.itemCount {
+      _ = word(ofCell: end - 1).fetchAndRelease(Cell.mask(kept, at: 0))  // release: pairs with the acquire in a claim
+    }
+    settle(from: cell, to: end)
+    return nil
+  }
+}

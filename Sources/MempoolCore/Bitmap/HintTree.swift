@@ -1,0 +1,173 @@
+/// For one run length, a bit a cell: set, the cell has no free run of that length. And so on up: a bit a word, set when the
+/// word is full of set bits, 64 to one, until one word is left.
+///
+/// Part of an ``AtomicBitmap``, for its own use. Any thread may search and settle at any time. A search reads O(log64 cells)
+/// words when it finds something; settling one bit is one atomic operation a level, on the levels where it makes a
+/// difference.
+///
+/// While no thread is inside a call: hint of a cell == (it has no run); hint of a word == (all its bits are set). Meanwhile
+/// hints may lag, in both directions, so a search that they fail looks at the cells itself.
+struct HintTree {
+  let bitmap: AtomicBitmap
+  // Level 0 first: ⌈capacity / 64⌉ words, then ⌈capacity / 64²⌉, …, 1.
+  let words: AtomicPointer
+  let runLength: Int
+
+  private static var shift: Int { Cell.indexShift }
+
+  /// Words of the level, a bit a child.
+  private static func wordCount(level: Int, cellCapacity: Int) -> Int {
+    let shift = shift * (level + 1)
+    return (cellCapacity + 1 << shift - 1) >> shift
+  }
+
+  /// Words of a whole tree.
+  static func wordCount(cellCapacity: Int) -> Int {
+    var total = 0
+    var level = 0
+    while true {
+      let count = wordCount(level: level, cellCapacity: cellCapacity)
+      total += count
+      if count <= 1 { return total }
+      level += 1
+    }
+  }
+
+  @inline(__always)
+  private func wordCount(_ level: Int) -> Int { Self.wordCount(level: level, cellCapacity: bitmap.cellCapacity) }
+
+  private func word(_ level: Int, _ index: Int) -> AtomicPointer {
+    var offset = index
+    for lower in 0..<level { offset += wordCount(lower) }
+    return words.advanced(by: offset)
+  }
+
+  // MARK: Searching
+
+  /// The first cell in `[first, limit)` that is not hinted at as being without a run.
+  ///
+  /// Up until a word has a clear bit at or after the position, then down to it; where the levels disagree for a moment, on
+  /// from there.
+  func nextOpen(from first: Int, below limit: Int, _ cost: inout SearchCost) -> Int? {
+    var level = 0
+    var position = first
+    var start = words
+    while position << (Self.shift * level) < limit {
+      let word = start.advanced(by: position >> Self.shift).loadRelaxed()
+      cost.wordsRead &+= 1
+      let open = ~word & (~0 << UInt(position & (Cell.itemCount - 1)))
+      if open == 0 {
+        let count = wordCount(level)
+        if count <= 1 { return nil }
+        start = start.advanced(by: count)
+        position = position >> Self.shift + 1
+        level += 1
+        continue
+      }
+      position = position & ~(Cell.itemCount - 1) | open.trailingZeroBitCount
+      if level == 0 { return position < limit ? position : nil }
+      level -= 1
+      start = start.advanced(by: -wordCount(level))
+      position <<= Self.shift
+    }
+    return nil
+  }
+
+  /// The first cell in `[first, limit)` that is hinted at as being without a run; `limit` if there is none.
+  func nextClosed(from first: Int, below limit: Int, _ cost: inout SearchCost) -> Int {
+    var position = first
+    while position < limit {
+      let word = words.advanced(by: position >> Self.shift).loadRelaxed()
+      cost.wordsRead &+= 1
+      let closed = word & (~0 << UInt(position & (Cell.itemCount - 1)))
+      if closed != 0 { return min(limit, position & ~(Cell.itemCount - 1) | closed.trailingZeroBitCount) }
+      position = position & ~(Cell.itemCount - 1) + Cell.itemCount
+    }
+    return limit
+  }
+
+  // MARK: Settling
+
+  /// Makes the hints in `mask` of a word agree with what they stand for, which this thread has just changed.
+  ///
+  /// Every thread that changes a child then changes its hint, unconditionally and by a read-modify-write, and then looks at
+  /// the child again. So whoever changes a hint last has, by the chain of these operations, seen every change of the child
+  /// whose author settled before, and later ones have yet to settle: in the end hint and child agree.
+  @inline(never)
+  func settle(_ level: Int, _ index: Int, _ mask: UInt) {
+    let hint = word(level, index)
+    var full = fullChildren(level, index, mask)
+    while true {
+      if full != 0 {
+        let old = hint.fetchOrAcquireRelease(full)  // acquire-release: pairs with itself and the next, as said above
+        changed(level, index, from: old, to: old | full)
+      }
+      if full != mask {
+        let open = mask & ~full
+        let old = hint.fetchAndAcquireRelease(~open)  // acquire-release: pairs with itself and the one before
+        changed(level, index, from: old, to: old & ~open)
+      }
+      let now = fullChildren(level, index, mask)
+      if now == full { return }
+      full = now
+    }
+  }
+
+  private func changed(_ level: Int, _ index: Int, from old: UInt, to new: UInt) {
+    let surplus = surplus(level, index)
+    if (old | surplus == ~0) != (new | surplus == ~0) {
+      settle(level + 1, index >> Self.shift, Cell.mask(1, at: index & (Cell.itemCount - 1)))
+    }
+  }
+
+  /// The bits of a hint word that stand for no child: all, above the last level, so that nothing there ever changes.
+  private func surplus(_ level: Int, _ index: Int) -> UInt {
+    if wordCount(level) <= 1 { return ~0 }
+    let childCount = level == 0 ? bitmap.cellCapacity : wordCount(level - 1)
+    return Cell.surplus(beyond: childCount - index << Self.shift)
+  }
+
+  /// Which of the children in `mask` are full: cells without a run, or hint words full of set bits.
+  private func fullChildren(_ level: Int, _ index: Int, _ mask: UInt) -> UInt {
+    var full: UInt = 0
+    var rest = mask
+    while rest != 0 {
+      let bit = rest.trailingZeroBitCount
+      let child = index << Self.shift + bit
+      let isFull =
+        level == 0
+        ? !Cell.hasRun(of: runLength, in: bitmap.paddedValue(ofCell: child))
+        : word(level - 1, child).loadRelaxed() | surplus(level - 1, child) == ~0
+      if isFull { full |= 1 << UInt(bit) }
+      rest &= rest - 1
+    }
+    return full
+  }
+
+  // MARK: Checking
+
+  /// Whether every hint says exactly what its child says, hints of cells that do not exist yet being clear. While no thread
+  /// is inside a call.
+  func isConsistent() -> Bool {
+    var childCount = bitmap.cellCount
+    var level = 0
+    while true {
+      let count = wordCount(level)
+      for index in 0..<count {
+        let existing = ~Cell.surplus(beyond: childCount - index << Self.shift)
+        if word(level, index).loadRelaxed() != fullChildren(level, index, existing) { return false }
+      }
+      if count <= 1 { return true }
+      childCount = count
+      level += 1
+    }
+  }
+}
+
+/// What a search looked at: kept in registers, for tests and studies.
+struct SearchCost {
+  /// Words read: hints and cells.
+  var wordsRead = 0
+  /// Swaps tried again because the cell had changed.
+  var lostSwaps: UInt = 0
+}
