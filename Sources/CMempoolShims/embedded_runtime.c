@@ -10,6 +10,8 @@
 
 HIDE($es16_emptyBoxStorageSi_Sitvp);
 HIDE(_swift_exceptionPersonality);
+HIDE($es32_swift_stdlib_Hashing_parametersSo06_SwiftC10ParametersVvp);
+HIDE($es32_swift_stdlib_Hashing_parameters_Wz);
 HIDE(swift_allocEmptyBox);
 HIDE(swift_allocObject);
 HIDE(swift_beginAccess);

@@ -174,6 +174,20 @@ static void errnoKept(void) {
   CHECK(p_usable(NULL) == 0);
 }
 
+// Their figures differ; what they say of themselves must hold in both.
+static void statistics(void) {
+  void *p = p_malloc(1000);
+  struct mallinfo2 info = mallinfo2();
+  CHECK(info.arena == info.uordblks + info.fordblks);
+  char text[65536] = "";
+  FILE *stream = fmemopen(text, sizeof text - 1, "w");
+  CHECK(malloc_info(1, stream) == EINVAL);
+  CHECK(malloc_info(0, stream) == 0);
+  fclose(stream);
+  CHECK(!strncmp(text, "<malloc version=\"1\">\n", 21) && strstr(text, "</malloc>\n"));
+  p_free(p);
+}
+
 static void extensions(void) {
   CHECK(FAILS(EINVAL, p_aligned_alloc(0, 8)));
   CHECK(FAILS(EINVAL, p_aligned_alloc(24, 8)));
@@ -214,6 +228,7 @@ int main(int count, char **arguments) {
   reallocation();
   alignment();
   errnoKept();
+  statistics();
   if (count > 1 && !strcmp(arguments[1], "extensions")) extensions();
   malloc_trim(0);
   fprintf(stderr, failures ? "%d checks failed\n" : "all as it should be\n", failures);

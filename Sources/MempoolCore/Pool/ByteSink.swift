@@ -7,7 +7,7 @@ public protocol ByteSink {
 }
 
 extension ByteSink {
-  mutating func write(_ text: StaticString) {
+  public mutating func write(_ text: StaticString) {
     write(UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
   }
 
@@ -16,7 +16,7 @@ extension ByteSink {
     for _ in 0..<max(count, 0) { withUnsafeBytes(of: &byte) { write($0) } }
   }
 
-  mutating func write(decimal value: UInt) {
+  public mutating func write(decimal value: UInt) {
     if value >= 10 { write(decimal: value / 10) }
     write(byte: UInt8(ascii: "0") &+ UInt8(truncatingIfNeeded: value % 10))
   }
