@@ -83,6 +83,9 @@ let package = Package(
       swiftSettings: toolSettings
     ),
     .testTarget(name: "MempoolCoreTests", dependencies: ["MempoolCore"], swiftSettings: toolSettings),
+    .testTarget(
+      name: "CMempoolTests", dependencies: ["CMempool", "CMempoolHeaders", "MempoolCore"], swiftSettings: toolSettings
+    ),
     .testTarget(name: "MempoolTests", dependencies: ["Mempool", "MempoolCore"], swiftSettings: toolSettings),
   ]
 )

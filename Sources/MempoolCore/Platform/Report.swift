@@ -72,6 +72,19 @@ public func misuse(_ call: StaticString, _ address: UInt, _ what: StaticString) 
   mp_abort()
 }
 
+/// The same, naming one of many by its number: `mempool: mp_bitmap_free(0x7f0012345670): double free of item 12`.
+public func misuse(_ call: StaticString, _ address: UInt, _ what: StaticString, _ number: UInt) -> Never {
+  var line = ReportLine()
+  line.append(call)
+  line.append("(")
+  line.append(address: address)
+  line.append("): ")
+  line.append(what)
+  line.append(decimal: number)
+  line.write()
+  mp_abort()
+}
+
 /// Reports what cannot be gone on from, for a call that takes a size: `mempool: mp_malloc(100): out of memory`.
 public func fatal(_ call: StaticString, byteCount: UInt, _ what: StaticString) -> Never {
   var line = ReportLine()
