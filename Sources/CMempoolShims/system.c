@@ -109,15 +109,23 @@ int mp_pages_huge(void *address, size_t byte_count, int wanted) {
 #endif
 }
 
-void *mp_pages_resize(void *address, size_t old_count, size_t new_count, int may_move) {
+int mp_pages_resize(void *address, size_t old_count, size_t new_count) {
 #if defined(MREMAP_MAYMOVE)
-  void *pages = counted(&counters.resize) ? MAP_FAILED : mremap(address, old_count, new_count, may_move ? MREMAP_MAYMOVE : 0);
-  if (pages != MAP_FAILED) return pages;
+  if (!counted(&counters.resize) && mremap(address, old_count, new_count, 0) != MAP_FAILED) return 0;
 #else
   errno = ENOMEM;
 #endif
-  failed();
-  return NULL;
+  return failed();
+}
+
+int mp_pages_move(void *from, size_t old_count, void *to, size_t new_count) {
+#if defined(MREMAP_FIXED)
+  if (!counted(&counters.resize) &&
+      mremap(from, old_count, new_count, MREMAP_MAYMOVE | MREMAP_FIXED, to) != MAP_FAILED) return 0;
+#else
+  errno = ENOMEM;
+#endif
+  return failed();
 }
 
 size_t mp_system_page_size(void) {

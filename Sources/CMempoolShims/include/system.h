@@ -17,7 +17,8 @@ int mp_pages_purge(void *_Nonnull address, size_t byte_count);                  
 int mp_pages_release(void *_Nonnull address, size_t byte_count);                // unmaps
 int mp_pages_lock(void *_Nonnull address, size_t byte_count);
 int mp_pages_huge(void *_Nonnull address, size_t byte_count, int wanted);       // advice on huge pages
-void *_Nullable mp_pages_resize(void *_Nonnull address, size_t old_count, size_t new_count, int may_move);
+int mp_pages_resize(void *_Nonnull address, size_t old_count, size_t new_count);  // in place
+int mp_pages_move(void *_Nonnull from, size_t old_count, void *_Nonnull to, size_t new_count);  // replaces what is at `to`
 size_t mp_system_page_size(void);
 size_t mp_address_space_limit(void);                                            // RLIMIT_AS, or SIZE_MAX
 

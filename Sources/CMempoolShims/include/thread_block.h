@@ -7,7 +7,7 @@
 #include "atomics.h"
 #include <stddef.h>
 
-enum { MP_THREAD_TABLE = 6 };
+enum { MP_THREAD_RECENT = 8 };
 
 typedef struct mp_thread_entry {
   mp_word owner;                // id of a pool or a slab cache; never reused; 0: none
@@ -22,9 +22,8 @@ typedef struct mp_thread_block {
   void *_Nonnull heap;          // this thread's heap in the shared pool; the empty heap before and after
   mp_word state;                // MP_THREAD_NEW, MP_THREAD_LIVE, MP_THREAD_DEAD
   mp_word number;               // spreads threads over cells; 0 until first used
-  mp_word exit_rounds;          // rounds of key destructors seen
-  void *_Nullable table;        // overflow of `recent`, in this thread's own metadata block
-  mp_thread_entry recent[MP_THREAD_TABLE];  // other pools and caches, by owner % MP_THREAD_TABLE
+  mp_word registered;           // heaps and leases that this thread holds beside the shared pool's heap
+  mp_thread_entry recent[MP_THREAD_RECENT];  // other pools and caches, by owner % MP_THREAD_RECENT
 } mp_thread_block;
 _Static_assert(sizeof(mp_thread_block) <= 256, "a larger thread block cannot be dlopen'ed");
 
@@ -35,15 +34,27 @@ extern __thread mp_thread_block mp_thread_block_storage
 
 MP_INLINE mp_thread_block *_Nonnull mp_thread_block_self(void) { return &mp_thread_block_storage; }
 
+MP_INLINE mp_thread_entry *_Nonnull mp_thread_recent(mp_thread_block *_Nonnull block) { return block->recent; }
+
 // A heap without room: MP_EMPTY_WORDS pointers to a slab of zeroes, so that a first allocation needs no test.
 enum { MP_EMPTY_WORDS = 64, MP_EMPTY_SLAB_BYTES = 256 };
 extern void *_Nonnull const mp_empty_heap[MP_EMPTY_WORDS] __attribute__((visibility("hidden")));
 MP_INLINE void *_Nonnull mp_empty_heap_address(void) { return (void *)mp_empty_heap; }
 MP_INLINE void *_Nonnull mp_empty_slab_address(void) { return mp_empty_heap[0]; }
 
-// Storage of the process-wide state; floors 3 and 6 say what is in it.
-enum { MP_PROCESS_BYTES = 64 * 1024 };
+// Storage of the process-wide state, zero until floor 6 starts it: the shared pool and what all pools have in common.
+enum { MP_PROCESS_BYTES = 16 * 1024 };
 extern unsigned char mp_process_storage[MP_PROCESS_BYTES] __attribute__((visibility("hidden")));
 MP_INLINE void *_Nonnull mp_process_address(void) { return mp_process_storage; }
+
+// The size class of (size + 7) / 8; filled before any heap has room, and a heap without room never looks at the answer.
+enum { MP_CLASS_TABLE_BYTES = 512 };
+extern unsigned char mp_class_table[MP_CLASS_TABLE_BYTES] __attribute__((visibility("hidden")));
+MP_INLINE unsigned char *_Nonnull mp_class_table_address(void) { return mp_class_table; }
+
+// The root of the address map: address >> 34. Leaves are made as they are needed.
+enum { MP_MAP_ROOT_WORDS = 1 << 14 };
+extern mp_word mp_map_root[MP_MAP_ROOT_WORDS] __attribute__((visibility("hidden")));
+MP_INLINE mp_word *_Nonnull mp_map_root_address(void) { return mp_map_root; }
 
 #endif

@@ -1,4 +1,4 @@
-public import CMempoolShims
+import CMempoolShims
 
 /// One line of text, built on the stack: reports are written when nothing may allocate.
 ///

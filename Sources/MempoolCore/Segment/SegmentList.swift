@@ -1,0 +1,76 @@
+import CMempoolShims
+
+/// The segments of one pool: one at first, and a further one each time that an elastic pool is full.
+///
+/// A record in the pool, used by any thread. Claims try the newest segment first; making one takes a lock. Segments are
+/// never given back before the pool is destroyed, only purged.
+struct SegmentList {
+  var newest = AtomicWord()  // 0: the newest segment, linked to older ones by Segment.next
+  var lock = Mutex()  // 1
+  var limitHits = AtomicWord()  // 2: times that all segments were full
+  // What a further reservation asks for; 0: there is none.
+  var furtherReserve: UInt = 0
+  var settings = Segment.Settings()
+}
+
+typealias SegmentListPointer = UnsafeMutablePointer<SegmentList>
+
+extension UnsafeMutablePointer where Pointee == SegmentList {
+  var newestWord: AtomicPointer { AtomicPointer(self, word: 0) }
+  var mutex: MutexPointer { (UnsafeMutableRawPointer(self) + 8).assumingMemoryBound(to: Mutex.self) }
+
+  var limitHits: AtomicPointer { AtomicPointer(self, word: 2) }
+
+  var newest: SegmentPointer? {
+    newestWord.loadPointerAcquire()?.assumingMemoryBound(to: Segment.self)  // acquire: pairs with insert(_:)
+  }
+
+  /// Makes a segment one of the list. Under the lock, or before anybody else knows the list.
+  func insert(_ segment: SegmentPointer) {
+    segment.pointee.list = UInt(bitPattern: self)
+    segment.next.storeRelaxed(newestWord.loadRelaxed())
+    newestWord.storeRelease(UInt(bitPattern: segment))  // release: pairs with the acquire in newest
+  }
+
+  /// Visits the segments, newest first, until `body` returns true; whether one did.
+  @discardableResult
+  func first(where body: (SegmentPointer) -> Bool) -> Bool {
+    var segment = newest
+    while let current = segment {
+      if body(current) { return true }
+      segment = current.next.loadPointerRelaxed()?.assumingMemoryBound(to: Segment.self)
+    }
+    return false
+  }
+
+  /// Runs `claim` on each segment, newest first, and on further ones as long as they can be had.
+  func claim<Claimed>(pages: UInt, _ claim: (SegmentPointer) -> Claimed?) -> (Claimed, SegmentPointer)? {
+    while true {
+      let known = newest
+      var segment = known
+      while let current = segment {
+        if let claimed = claim(current) { return (claimed, current) }
+        segment = current.next.loadPointerRelaxed()?.assumingMemoryBound(to: Segment.self)
+      }
+      guard extend(atLeast: pages, known: known) else { return nil }
+    }
+  }
+
+  // A further reservation, unless another thread made one since `known` was the newest.
+  private func extend(atLeast pages: UInt, known: SegmentPointer?) -> Bool {
+    _ = limitHits.fetchAddRelaxed(1)
+    guard pointee.furtherReserve > 0 else { return false }
+    mutex.lock()
+    defer { mutex.unlock() }
+    if newest != known { return true }
+    let wanted = max(pointee.furtherReserve, (pages + 1) << Page.shift)
+    let segment = SegmentPointer.elastic(byteCount: wanted, pointee.settings)
+    guard let segment else { return false }
+    guard segment.pageBytes >= pages << Page.shift else {
+      segment.destroy()
+      return false
+    }
+    insert(segment)
+    return true
+  }
+}
