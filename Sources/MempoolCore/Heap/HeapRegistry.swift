@@ -1,0 +1,155 @@
+import CMempoolShims
+
+/// The thread heaps of one pool, numbered; a bit each says whether somebody owns it.
+///
+/// A record in the pool. Owning a heap is a claim of its bit, by any thread, without a list and so without ABA. Heap 0 is
+/// the late heap: threads past their exit handlers share it under a lock, and nobody adopts it.
+struct HeapRegistry {
+  var created = AtomicWord()  // 0: heaps 0..<created exist
+  var creation = Mutex()  // 1
+  var lateLock = Mutex()  // 2
+  let segments: SegmentListPointer
+  // Where records come from.
+  let metadata: SegmentPointer
+  let capacity: UInt
+  // A bit a heap: owned.
+  let owned: AtomicPointer
+  // A word a heap: where it is.
+  let table: AtomicPointer
+  // For each class a bit a heap: abandoned with room. Hints: a set bit may be out of date, a missing one costs memory.
+  let hints: AtomicPointer
+}
+
+typealias HeapRegistryPointer = UnsafeMutablePointer<HeapRegistry>
+
+extension UnsafeMutablePointer where Pointee == HeapRegistry {
+  var createdCount: AtomicPointer { AtomicPointer(self, word: 0) }
+  var creation: MutexPointer { (UnsafeMutableRawPointer(self) + 8).assumingMemoryBound(to: Mutex.self) }
+  var lateLock: MutexPointer { (UnsafeMutableRawPointer(self) + 16).assumingMemoryBound(to: Mutex.self) }
+
+  /// A registry with its late heap, in zeroed memory; false when there is no room for it.
+  func start(_ segments: SegmentListPointer, metadata: SegmentPointer, capacity: UInt) -> Bool {
+    let words = (capacity + 63) / 64
+    let total = words * UInt(1 + SizeClass.count) + words * 64
+    guard let block = metadata.allocateMetadata(total * 8) else { return false }
+    let owned = AtomicPointer(address: block)
+    initialize(
+      to: HeapRegistry(
+        segments: segments, metadata: metadata, capacity: words * 64, owned: owned,
+        table: owned.advanced(by: Int(words) * (1 + SizeClass.count)), hints: owned.advanced(by: Int(words))))
+    return make() != nil
+  }
+
+  private func word(_ bits: AtomicPointer, _ index: UInt) -> AtomicPointer { bits.advanced(by: Int(index / 64)) }
+  private func bit(_ index: UInt) -> UInt { 1 << (index % 64) }
+  private func hintRow(_ sizeClass: Int) -> AtomicPointer {
+    pointee.hints.advanced(by: sizeClass * Int(pointee.capacity / 64))
+  }
+
+  func heap(_ index: UInt) -> ThreadHeapPointer? {
+    // acquire: pairs with the release in make()
+    pointee.table.advanced(by: Int(index)).loadPointerAcquire()?.assumingMemoryBound(to: ThreadHeap.self)
+  }
+
+  var late: ThreadHeapPointer { heap(0).unsafelyUnwrapped }
+
+  /// The number of heaps that exist.
+  var count: UInt { createdCount.loadAcquire() }  // acquire: pairs with the release in make()
+
+  func isOwned(_ index: UInt) -> Bool { word(pointee.owned, index).loadRelaxed() & bit(index) != 0 }
+
+  func tryAdopt(_ index: UInt) -> Bool {
+    // acquire: pairs with the and in giveUp(_:)
+    word(pointee.owned, index).fetchOrAcquire(bit(index)) & bit(index) == 0
+  }
+
+  func giveUp(_ index: UInt) {
+    // release: pairs with the or in tryAdopt(_:); the fence after it is the caller's
+    _ = word(pointee.owned, index).fetchAndAcquireRelease(~bit(index))
+  }
+
+  func hint(_ sizeClass: Int, _ index: UInt) {
+    _ = word(hintRow(sizeClass), index).fetchOrRelaxed(bit(index))
+  }
+
+  /// A heap for a thread: an abandoned one, or a new one; nil when there are too many, or no memory.
+  func acquire(for block: ThreadBlock) -> ThreadHeapPointer? {
+    guard let heap = adoptAny() ?? make() else { return nil }
+    heap.owner.storeRelaxed(UInt(bitPattern: block))
+    heap.drain()
+    return heap
+  }
+
+  private func adoptAny() -> ThreadHeapPointer? {
+    let count = count
+    var first: UInt = 0
+    while first < count {
+      let exists = count - first >= 64 ? ~0 : bit(count) &- 1
+      var abandoned = ~word(pointee.owned, first).loadRelaxed() & exists
+      while abandoned != 0 {
+        let index = first + UInt(abandoned.trailingZeroBitCount)
+        if tryAdopt(index) {
+          heap(index)?.adoptions.addUnshared(1)
+          return heap(index)
+        }
+        abandoned &= abandoned &- 1
+      }
+      first += 64
+    }
+    return nil
+  }
+
+  /// An abandoned heap that probably has room in a class; nil when no hint says so.
+  func adoptWithRoom(_ sizeClass: Int) -> ThreadHeapPointer? {
+    let count = count
+    var first: UInt = 0
+    while first < count {
+      var hinted = word(hintRow(sizeClass), first).loadRelaxed()
+      while hinted != 0 {
+        let index = first + UInt(hinted.trailingZeroBitCount)
+        _ = word(hintRow(sizeClass), index).fetchAndRelaxed(~bit(index))
+        if tryAdopt(index) { return heap(index) }
+        hinted &= hinted &- 1
+      }
+      first += 64
+    }
+    return nil
+  }
+
+  private func make() -> ThreadHeapPointer? {
+    creation.lock()
+    defer { creation.unlock() }
+    let index = createdCount.loadRelaxed()
+    guard index < pointee.capacity else { return nil }
+    guard let block = pointee.metadata.allocateMetadata(UInt(MemoryLayout<ThreadHeap>.size)) else { return nil }
+    let heap = UnsafeMutableRawPointer(bitPattern: block).unsafelyUnwrapped.assumingMemoryBound(to: ThreadHeap.self)
+    heap.start(self, index: index)
+    _ = tryAdopt(index)
+    pointee.table.advanced(by: Int(index)).storeRelease(block)  // release: pairs with the acquire in heap(_:)
+    createdCount.storeRelease(index + 1)  // release: pairs with the acquire in count
+    return heap
+  }
+
+  /// In a forked child, by its only thread: other threads' heaps become abandoned, and every slab is put right.
+  func recoverAfterFork(own block: ThreadBlock) {
+    for index in 0..<count {
+      guard let heap = heap(index) else { continue }
+      let isOwn = heap.owner.loadRelaxed() == UInt(bitPattern: block)
+      heap.forgetLists(isOwn: isOwn)
+      if !isOwn { heap.owner.storeRelaxed(0) }
+    }
+    pointee.segments.first { segment in
+      for page in 0..<segment.pageCount.loadRelaxed() {
+        let entry = segment.entry(page)
+        guard entry.isSlab, let record = entry.slab.loadPointerRelaxed() else { continue }
+        let slab = record.assumingMemoryBound(to: Slab.self)
+        if slab.address == segment.address(ofPage: page) { slab.pointee.heap.recover(slab) }
+      }
+      return false
+    }
+    for index in 1..<max(count, 1) {
+      guard let heap = heap(index), heap.owner.loadRelaxed() == 0 else { continue }
+      heap.abandon()
+    }
+  }
+}

@@ -1,0 +1,325 @@
+import CMempoolShims
+
+/// A thread's small objects: for each size class a current slab, and a list of slabs with room.
+///
+/// A record in the metadata arena of the pool's first segment, used by one thread at a time, its owner: a lease that is taken
+/// and given back in the registry's bitmap. It is never freed before its pool, only adopted by another thread, so a freer may
+/// always push to the heap that a slab names. The owner's allocations and frees take no lock and no atomic
+/// read-modify-write; slow paths are O(1) but for collecting, which is O(frees).
+public struct ThreadHeap {
+  // The slab that allocations of a class come from; the empty slab where there is none. First, so that the shims' empty heap
+  // is one.
+  @usableFromInline var current: InlineArray<64, SlabPointer>
+  // Bytes asked for, ever. The owner adds; others may read.
+  @usableFromInline var requested: AtomicWord  // 64
+  // Slabs that others told of: a stack through Slab.pendingNext, emptied only whole.
+  var pending: AtomicWord  // 65
+  // The owner's thread block; 0: abandoned, or about to be.
+  var owner: AtomicWord  // 66
+  // Counters, written by the owner.
+  var collected: AtomicWord  // 67: remote frees collected
+  var slabs: AtomicWord  // 68: slabs of the heap
+  var adoptions: AtomicWord  // 69
+  var samples: AtomicWord  // 70: requests that took the slow path, the sample that the live estimate is made of
+  var sampledBytes: AtomicWord  // 71: bytes that those asked for
+  var sampledSlots: AtomicWord  // 72: bytes of the items that they got
+
+  var registry: HeapRegistryPointer
+  var index: UInt
+  // The next heap of the same owner, for the first of them.
+  var nextOwned: ThreadHeapPointer?
+  var ownedCount: UInt
+  // Owned beside its owner's first heap.
+  var isAdoptedBeside: Bool
+  var room: InlineArray<64, SlabPointer?>
+  // Live slabs of each class, up to 255: later slabs are larger.
+  var made: InlineArray<64, UInt8>
+}
+
+public typealias ThreadHeapPointer = UnsafeMutablePointer<ThreadHeap>
+
+extension UnsafeMutablePointer where Pointee == ThreadHeap {
+  @inlinable @inline(__always) public var requested: AtomicPointer { AtomicPointer(self, word: 64) }
+  var pending: AtomicPointer { AtomicPointer(self, word: 65) }
+  var owner: AtomicPointer { AtomicPointer(self, word: 66) }
+  var collected: AtomicPointer { AtomicPointer(self, word: 67) }
+  var slabs: AtomicPointer { AtomicPointer(self, word: 68) }
+  var adoptions: AtomicPointer { AtomicPointer(self, word: 69) }
+  var samples: AtomicPointer { AtomicPointer(self, word: 70) }
+  var sampledBytes: AtomicPointer { AtomicPointer(self, word: 71) }
+  var sampledSlots: AtomicPointer { AtomicPointer(self, word: 72) }
+
+  @inlinable @inline(__always)
+  public func current(_ sizeClass: Int) -> SlabPointer {
+    UnsafeMutableRawPointer(self).assumingMemoryBound(to: SlabPointer.self)[sizeClass]
+  }
+
+  private func setCurrent(_ sizeClass: Int, _ slab: SlabPointer) {
+    UnsafeMutableRawPointer(self).assumingMemoryBound(to: SlabPointer.self)[sizeClass] = slab
+  }
+
+  static var emptySlab: SlabPointer { mp_empty_slab_address().assumingMemoryBound(to: Slab.self) }
+
+  /// A heap without slabs, in zeroed memory.
+  func start(_ registry: HeapRegistryPointer, index: UInt) {
+    pointee.registry = registry
+    pointee.index = index
+    clearCurrent()
+  }
+
+  private func clearCurrent() {
+    for sizeClass in 0..<64 { setCurrent(sizeClass, Self.emptySlab) }
+  }
+
+  // MARK: Allocating
+
+  /// An item of a class whose current slab has none; 0 when no memory is left. Tries, in this order: items of the slab that
+  /// were never used, what others have freed, slabs with room, adopted and abandoned heaps, a new slab.
+  func refill(_ sizeClass: Int) -> UInt {
+    let slab = current(sizeClass)
+    let isReal = slab != Self.emptySlab
+    if isReal, slab.carve() { return slab.take() }
+    if drain(), isReal, slab.pointee.head != 0 { return slab.take() }
+    guard let next = takeRoom(sizeClass) ?? adoptedRoom(sizeClass) ?? abandonedRoom(sizeClass) ?? makeSlab(sizeClass)
+    else { return 0 }
+    if isReal {
+      // It may belong to an adopted heap, which has been drained since.
+      slab.pointee.place = .full
+      slab.pointee.heap.settle(slab)
+    }
+    next.pointee.place = .current
+    setCurrent(sizeClass, next)
+    if next.pointee.head == 0 { _ = next.carve() }
+    return next.take()
+  }
+
+  // The head of the class's list, taken out of it.
+  private func takeRoom(_ sizeClass: Int) -> SlabPointer? {
+    guard let slab = pointee.room[sizeClass] else { return nil }
+    slab.pointee.heap.unlink(slab)
+    return slab
+  }
+
+  private func adoptedRoom(_ sizeClass: Int) -> SlabPointer? {
+    var heap = pointee.nextOwned
+    while let adopted = heap {
+      _ = adopted.drain()
+      if let slab = adopted.takeRoom(sizeClass) { return slab }
+      heap = adopted.pointee.nextOwned
+    }
+    return nil
+  }
+
+  /// Heaps that a thread owns beside its first: what idle memory of others it may hold back.
+  private static var mostAdopted: UInt { 8 }
+
+  private func abandonedRoom(_ sizeClass: Int) -> SlabPointer? {
+    let registry = pointee.registry
+    for _ in 0..<2 where pointee.ownedCount < Self.mostAdopted {
+      guard let heap = registry.adoptWithRoom(sizeClass) else { return nil }
+      heap.owner.storeRelaxed(owner.loadRelaxed())
+      heap.adoptions.addUnshared(1)
+      _ = heap.drain()
+      if let slab = heap.takeRoom(sizeClass) {
+        heap.pointee.nextOwned = pointee.nextOwned
+        heap.pointee.isAdoptedBeside = true
+        pointee.nextOwned = heap
+        pointee.ownedCount += 1
+        return slab
+      }
+      heap.abandon()
+    }
+    return nil
+  }
+
+  private func makeSlab(_ sizeClass: Int) -> SlabPointer? {
+    let made = pointee.made[sizeClass]
+    var pages: UInt = made == 0 ? 1 : made == 1 ? 2 : 4
+    while true {
+      let claimed = pointee.registry.pointee.segments.claim(pages: pages) { segment in
+        SlabPointer.make(sizeClass, pages: pages, in: segment, for: self)
+      }
+      if let (slab, _) = claimed {
+        if made < 255 { pointee.made[sizeClass] = made + 1 }
+        slabs.addUnshared(1)
+        return slab
+      }
+      if pages == 1 { return nil }
+      pages /= 2
+    }
+  }
+
+  /// Notes what a request that took the slow path asked for and got.
+  func sample(_ byteCount: UInt, _ itemSize: UInt) {
+    samples.addUnshared(1)
+    sampledBytes.addUnshared(byteCount)
+    sampledSlots.addUnshared(itemSize)
+  }
+
+  // MARK: Freeing
+
+  /// Puts a slab where it belongs after items came back: it may have room again, or be empty. By the owner.
+  func settle(_ slab: SlabPointer) {
+    switch slab.pointee.place {
+    case .current: break
+    case .room:
+      if slab.used.loadRelaxed() == 0 {
+        unlink(slab)
+        retire(slab)
+      }
+    case .full:
+      if slab.used.loadRelaxed() == 0 { retire(slab) } else if slab.hasRoom { link(slab) }
+    }
+  }
+
+  private func retire(_ slab: SlabPointer) {
+    let sizeClass = Int(slab.pointee.sizeClass)
+    if pointee.made[sizeClass] < 255 { pointee.made[sizeClass] -= 1 }
+    slabs.addUnshared(~0)
+    slab.destroy()
+  }
+
+  private func link(_ slab: SlabPointer) {
+    let sizeClass = Int(slab.pointee.sizeClass)
+    let head = pointee.room[sizeClass]
+    slab.pointee.place = .room
+    slab.pointee.previous = nil
+    slab.pointee.next = head
+    head?.pointee.previous = slab
+    pointee.room[sizeClass] = slab
+  }
+
+  private func unlink(_ slab: SlabPointer) {
+    let next = slab.pointee.next
+    if let previous = slab.pointee.previous {
+      previous.pointee.next = next
+    } else {
+      pointee.room[Int(slab.pointee.sizeClass)] = next
+    }
+    next?.pointee.previous = slab.pointee.previous
+  }
+
+  /// Takes the whole pending list and collects its slabs; whether there was one. By the owner.
+  @discardableResult
+  func drain() -> Bool {
+    if pending.loadRelaxed() == 0 { return false }
+    var slab = pending.exchangeAcquire(0)  // acquire: pairs with the swap in push(_:)
+    while slab != 0 {
+      let record = UnsafeMutableRawPointer(bitPattern: slab).unsafelyUnwrapped.assumingMemoryBound(to: Slab.self)
+      slab = record.pendingNext.loadRelaxed()
+      let before = record.used.loadRelaxed()
+      record.collect()
+      collected.addUnshared(before &- record.used.loadRelaxed())
+      settle(record)
+    }
+    return true
+  }
+
+  /// Puts a slab on the pending list, by the one thread that told its summary first; and looks after the heap if nobody owns
+  /// it. The slab may be gone when this returns.
+  func push(_ slab: SlabPointer) {
+    var head = pending.loadRelaxed()
+    while true {
+      slab.pendingNext.storeRelaxed(head)
+      // release: pairs with the exchange in drain()
+      let seen = pending.compareAndSwapRelease(head, UInt(bitPattern: slab))
+      if seen == head { break }
+      head = seen
+    }
+    fenceFull()  // pairs with the fence in abandon(): one of the two sees what the other wrote
+    if pointee.registry.isOwned(pointee.index) { return }
+    if pointee.registry.tryAdopt(pointee.index) {
+      drain()
+      abandon()
+    }
+  }
+
+  // MARK: Giving up
+
+  /// Puts current slabs back in their lists; before the owner gives the heap up.
+  func unseat() {
+    for sizeClass in 0..<SizeClass.count {
+      let slab = current(sizeClass)
+      guard slab != Self.emptySlab else { continue }
+      setCurrent(sizeClass, Self.emptySlab)
+      slab.pointee.place = .full
+      slab.pointee.heap.settle(slab)
+    }
+  }
+
+  /// Gives the heap up, its free sets as they are, for whoever adopts it. By the owner, after ``unseat()``.
+  func abandon() {
+    let registry = pointee.registry
+    repeat {
+      drain()
+      pointee.nextOwned = nil
+      pointee.isAdoptedBeside = false
+      pointee.ownedCount = 0
+      for sizeClass in 0..<SizeClass.count where pointee.room[sizeClass] != nil {
+        registry.hint(sizeClass, pointee.index)
+      }
+      owner.storeRelaxed(0)
+      registry.giveUp(pointee.index)
+      fenceFull()  // pairs with the fence in push(_:)
+    } while pending.loadRelaxed() != 0 && registry.tryAdopt(pointee.index)
+  }
+
+  /// Gives up this heap and all that its owner adopted beside it.
+  func abandonAll() {
+    unseat()
+    var heap = pointee.nextOwned
+    while let adopted = heap {
+      heap = adopted.pointee.nextOwned
+      adopted.abandon()
+    }
+    abandon()
+  }
+
+  // MARK: After a fork
+
+  /// In the child, by its only thread: forgets lists, which another thread may have been changing. Slabs are then given back
+  /// one by one to ``recover(_:)``.
+  func forgetLists(isOwn: Bool) {
+    pending.storeRelaxed(0)
+    for sizeClass in 0..<64 {
+      pointee.room[sizeClass] = nil
+      pointee.made[sizeClass] = 0
+    }
+    slabs.storeRelaxed(0)
+    if !isOwn { clearCurrent() }
+  }
+
+  /// Rebuilds a slab's free set from its links and cells, whatever another thread was about to do to it.
+  func recover(_ slab: SlabPointer) {
+    for index in 0..<slab.cellCount {
+      var freed = ~slab.cell(index << 6).loadRelaxed()
+      slab.cell(index << 6).storeRelaxed(Cell.busy)
+      while freed != 0 {
+        let item = index << 6 + UInt(freed.trailingZeroBitCount)
+        freed &= freed &- 1
+        mp_store16_relaxed(slab.pointee.links + Int(item), 0)
+      }
+    }
+    slab.summary.storeRelaxed(0)
+    slab.pendingNext.storeRelaxed(0)
+    var used: UInt = 0
+    slab.pointee.head = 0
+    var item = UInt(slab.pointee.carved)
+    while item > 0 {
+      if slab.link(item) == SlabPointer.taken {
+        used += 1
+      } else {
+        mp_store16_relaxed(slab.pointee.links + Int(item), slab.pointee.head)
+        slab.pointee.head = UInt16(item)
+      }
+      item -= 1
+    }
+    slab.used.storeRelaxed(used)
+    let sizeClass = Int(slab.pointee.sizeClass)
+    slabs.addUnshared(1)
+    if pointee.made[sizeClass] < 255 { pointee.made[sizeClass] += 1 }
+    let isCurrent = current(sizeClass) == slab
+    slab.pointee.place = isCurrent ? .current : .full
+    if !isCurrent { settle(slab) }
+  }
+}
