@@ -2,71 +2,194 @@ public import CMempoolShims
 
 /// The front door: small objects to a thread heap, larger ones to runs of fragments, the largest to spans.
 ///
-/// A pool is a record in process-wide memory, made by ``create(_:)``, used by any thread, and destroyed with everything in
-/// it. One pool is shared by the whole process and is never destroyed.
+/// A pool is a record in the metadata arena of its own first segment, made by ``create(_:)``, used by any thread, and
+/// destroyed with everything in it. One pool is shared by the whole process and is never destroyed; its record is static.
 public struct MemoryPool {
+  var state = AtomicWord()  // 0: one of State
+  var fallbacks = AtomicWord()  // 1: allocations that went to the system's allocator
+  var fallbackLive = AtomicWord()  // 2: of these, not yet given back
+  var exhaustions = AtomicWord()  // 3
+  var snapshots = AtomicWord()  // 4
+  // Never reused, so that what a thread remembers of a destroyed pool is never taken for another.
   var id: UInt
+  var options: PoolOptions
+  var first: SegmentPointer
+  // The pools of the process, under its lock.
+  var next: MemoryPoolPointer?
+
+  enum State {
+    static var new: UInt { 0 }
+    static var starting: UInt { 1 }
+    static var ready: UInt { 2 }
+    static var passThrough: UInt { 3 }
+  }
 }
 
 public typealias MemoryPoolPointer = UnsafeMutablePointer<MemoryPool>
 
 extension UnsafeMutablePointer where Pointee == MemoryPool {
-  /// The pool of the whole process, what malloc is.
+  var state: AtomicPointer { AtomicPointer(self, word: 0) }
+  var fallbacks: AtomicPointer { AtomicPointer(self, word: 1) }
+  var fallbackLive: AtomicPointer { AtomicPointer(self, word: 2) }
+  var exhaustions: AtomicPointer { AtomicPointer(self, word: 3) }
+  var snapshots: AtomicPointer { AtomicPointer(self, word: 4) }
+
+  private static func aligned(_ offset: Int) -> Int { (offset + 63) & ~63 }
+  private static var segmentsOffset: Int { aligned(MemoryLayout<MemoryPool>.stride) }
+  private static var registryOffset: Int { aligned(segmentsOffset + MemoryLayout<SegmentList>.stride) }
+  private static var spansOffset: Int { aligned(registryOffset + MemoryLayout<HeapRegistry>.stride) }
+  /// The record and those that follow it.
+  static var recordByteCount: Int { aligned(spansOffset + MemoryLayout<SpanList>.stride) }
+
+  private var record: UnsafeMutableRawPointer { UnsafeMutableRawPointer(self) }
+  var segments: SegmentListPointer { (record + Self.segmentsOffset).assumingMemoryBound(to: SegmentList.self) }
+  var registry: HeapRegistryPointer { (record + Self.registryOffset).assumingMemoryBound(to: HeapRegistry.self) }
+  var spans: SpanListPointer { (record + Self.spansOffset).assumingMemoryBound(to: SpanList.self) }
+
+  /// The pool of the whole process, what malloc is. It starts by itself, with the options that the environment gives.
   @inlinable @inline(__always)
   public static var shared: MemoryPoolPointer { mp_process_address().assumingMemoryBound(to: MemoryPool.self) }
 
+  var isPassThrough: Bool { state.loadRelaxed() == MemoryPool.State.passThrough }
+
+  var isElastic: Bool {
+    if case .elastic = pointee.options.backing { return true }
+    return false
+  }
+
+  /// Makes a pool. A size that no pool can have, or an address space too small, is an error; nothing is left behind then.
   public static func create(_ options: PoolOptions) throws(PoolError) -> MemoryPoolPointer {
-    .shared
+    guard MemoryPoolPointer.shared.start() else { throw .reservationFailed(errno: mp_errno_get()) }
+    if case .passThrough = options.backing {
+      guard let block = MemoryPoolPointer.shared.pointee.first.allocateMetadata(UInt(recordByteCount)) else {
+        throw .outOfMemory
+      }
+      let pool = at(block)
+      pool.place(options, pool.pointee.first)
+      pool.state.storeRelease(MemoryPool.State.passThrough)  // release: pairs with the acquire in start()
+      return pool
+    }
+    let segment = try firstSegment(options)
+    guard let block = segment.allocateMetadata(UInt(recordByteCount)) else {
+      segment.destroy()
+      throw .invalidArgument
+    }
+    let pool = at(block)
+    guard pool.start(options, segment) else {
+      segment.destroy()
+      throw .invalidArgument
+    }
+    return pool
+  }
+
+  private static func at(_ block: UInt) -> MemoryPoolPointer {
+    UnsafeMutableRawPointer(bitPattern: block).unsafelyUnwrapped.assumingMemoryBound(to: MemoryPool.self)
+  }
+
+  static func firstSegment(_ options: PoolOptions) throws(PoolError) -> SegmentPointer {
+    let settings = options.segmentSettings
+    switch options.backing {
+    case .elastic(let reserve):
+      guard reserve >= 0 else { throw .invalidArgument }
+      let wanted = options.reserveByteCount(reserve)
+      guard let segment = SegmentPointer.elastic(byteCount: wanted, settings) else {
+        throw .reservationFailed(errno: mp_errno_get())
+      }
+      return segment
+    case .fixed(let size, let locked, let prefault):
+      guard size > 0 else { throw .invalidArgument }
+      guard let segment = SegmentPointer.fixed(byteCount: UInt(size), settings) else {
+        let error = mp_errno_get()
+        throw error == Int32(MP_EINVAL) ? .invalidArgument : .reservationFailed(errno: error)
+      }
+      if locked, !segment.lockMemory() {
+        let error = mp_errno_get()
+        segment.destroy()
+        throw .lockFailed(errno: error)
+      }
+      if prefault { segment.prefault() }
+      return segment
+    case .buffer(let start, let count):
+      guard count > 0, start != 0, start.addingReportingOverflow(UInt(count)).overflow == false,
+        let segment = SegmentPointer.buffer(start, byteCount: UInt(count), settings)
+      else { throw .invalidArgument }
+      return segment
+    case .passThrough:
+      throw .invalidArgument
+    }
+  }
+
+  private func place(_ options: PoolOptions, _ segment: SegmentPointer) {
+    pointee.options = options
+    pointee.first = segment
+    Process.enter(self)
+  }
+
+  /// Builds the pool's parts on its first segment; false when they do not fit.
+  func start(_ options: PoolOptions, _ segment: SegmentPointer) -> Bool {
+    segments.initialize(to: SegmentList())
+    if case .elastic(let reserve) = options.backing {
+      segments.pointee.furtherReserve = options.reserveByteCount(reserve)
+    }
+    segments.pointee.settings = options.segmentSettings
+    segments.insert(segment)
+    // A heap is about 3 KiB, and a thread that finds none left uses the late one.
+    let heaps = min(max(segment.pointee.pageCapacity / 8, 8), 16384)
+    guard registry.start(segments, metadata: segment, capacity: heaps) else { return false }
+    spans.initialize(to: SpanList(metadata: segment))
+    place(options, segment)
+    state.storeRelease(MemoryPool.State.ready)  // release: pairs with the acquire in start()
+    return true
   }
 
   /// Gives everything back, live objects included. No other call on the pool may be running or follow.
-  public func destroy() {}
-
-  /// `byteCount` bytes, aligned to 16 from 16 bytes on and to 8 below; nil when the pool is exhausted. Zero bytes give a
-  /// distinct object.
-  @inlinable @inline(__always)
-  public func allocate(_ byteCount: UInt, call: StaticString = "allocate") -> UnsafeMutableRawPointer? {
-    mp_system_malloc(Int(bitPattern: byteCount))
+  public func destroy() {
+    if self == .shared { misuse("mp_pool_destroy", UInt(bitPattern: self), "the shared pool cannot be destroyed") }
+    Process.leave(self)
+    if isPassThrough {
+      return MemoryPoolPointer.shared.pointee.first.deallocateMetadata(
+        UInt(bitPattern: self), UInt(Self.recordByteCount))
+    }
+    spans.destroy()
+    let first = pointee.first
+    var segment = segments.newest
+    while let current = segment {
+      segment = current.next.loadPointerRelaxed()?.assumingMemoryBound(to: Segment.self)
+      if current != first { current.destroy() }
+    }
+    first.destroy()
   }
 
-  /// The same, zeroed, for `count` elements; nil also when the product overflows.
-  public func allocateZeroed(count: UInt, byteCount: UInt, call: StaticString = "allocateZeroed") -> UnsafeMutableRawPointer? {
-    mp_system_calloc(Int(bitPattern: count), Int(bitPattern: byteCount))
-  }
-
-  /// The same, aligned to a power of two; the caller has checked that it is one.
-  public func allocateAligned(
-    _ byteCount: UInt, alignment: UInt, call: StaticString = "allocateAligned"
-  ) -> UnsafeMutableRawPointer? {
-    mp_system_memalign(Int(bitPattern: alignment), Int(bitPattern: byteCount))
-  }
-
-  /// A block of `byteCount` bytes that begins with what `pointer` held, `min(old, new)` bytes of it; nil, and `pointer` still
-  /// valid, when the pool is exhausted. A nil `pointer` is an allocation. Never shrinks in place below half.
-  public func reallocate(
-    _ pointer: UnsafeMutableRawPointer?, _ byteCount: UInt, call: StaticString = "reallocate"
-  ) -> UnsafeMutableRawPointer? {
-    mp_system_realloc(pointer, Int(bitPattern: byteCount))
-  }
-
-  /// Gives an object back. Nil is nothing to do; anything that is not a live object of this pool is reported and aborts.
-  @inlinable @inline(__always)
-  public func deallocate(_ pointer: UnsafeMutableRawPointer?, call: StaticString = "deallocate") {
-    mp_system_free(pointer)
-  }
-
-  /// Bytes that the caller may use from `pointer` on, at least what was asked for; 0 for nil.
-  public func usableSize(of pointer: UnsafeRawPointer?, call: StaticString = "usableSize") -> UInt {
-    UInt(mp_system_usable_size(UnsafeMutableRawPointer(mutating: pointer)))
-  }
-
-  /// Whether `pointer` points into memory of this pool: not whether it is a live object.
-  public func owns(_ pointer: UnsafeRawPointer) -> Bool { false }
-
-  /// Returns idle memory of all threads' heaps to the system now; the bytes returned.
+  /// Returns idle memory to the system now: of this thread's heap, of abandoned heaps, of all segments; the bytes returned.
   @discardableResult
-  public func purge() -> UInt { 0 }
+  public func purge() -> UInt {
+    guard state.loadAcquire() == MemoryPool.State.ready else { return 0 }  // acquire: pairs with start(_:_:)
+    if let heap = threadHeap(), heap != registry.late {
+      heap.drain()
+      heap.unseat()
+    }
+    for index in 1..<max(registry.count, 1) where registry.tryAdopt(index) { registry.heap(index)?.abandon() }
+    var pages: UInt = 0
+    segments.first { segment in
+      pages += segment.purge(atMost: .max, from: 0)
+      return false
+    }
+    return pages << Page.shift
+  }
+}
 
-  /// Whether everything that can be compared agrees. Only when no other call on the pool is running.
-  public func checkInvariants() -> Bool { true }
+extension PoolOptions {
+  var segmentSettings: Segment.Settings {
+    let environment = EnvironmentSettings.process.pointee
+    return Segment.Settings(
+      maxRetries: maxRetries ?? environment.maxRetries,
+      waitNanoseconds: waitNanoseconds ?? environment.waitNanoseconds,
+      purgeDelay: purgeDelayMilliseconds ?? environment.purgeDelayMilliseconds)
+  }
+
+  /// What an elastic pool reserves: what was asked for, or 1 TiB, at most a quarter of the address-space limit.
+  func reserveByteCount(_ asked: Int) -> UInt {
+    if asked > 0 { return UInt(asked) }
+    return min(1 << 40, UInt(bitPattern: mp_address_space_limit()) / 4)
+  }
 }

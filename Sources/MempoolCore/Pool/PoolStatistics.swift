@@ -102,6 +102,9 @@ public struct PoolStatistics: Sendable {
   /// Of these, abandoned with slabs in them.
   public var abandonedHeapCount: UInt = 0
 
+  /// Bytes in runs of fragments; part of ``allocatedBytes``.
+  public var runBytes: UInt = 0
+
   /// Rows of ``classes`` that are in use.
   public var classCount: UInt = 0
   /// One row a size class, smallest first.
@@ -176,7 +179,8 @@ extension PoolStatistics {
     visitor.figure("claim_retries", claimRetries, .count)
     visitor.figure("claim_sleeps", claimSleeps, .count)
     visitor.figure("claim_failures", claimFailures, .count)
-    visitor.group("spans")
+    visitor.group("runs and spans")
+    visitor.figure("run_bytes", runBytes, .bytes)
     visitor.figure("span_count", spanCount, .count)
     visitor.figure("span_bytes", spanBytes, .bytes)
     visitor.group("exhaustion")
@@ -224,15 +228,5 @@ extension PoolStatistics {
     resizeCalls = counters.resize
     lockCalls = counters.lock
     failedCalls = counters.failed
-  }
-}
-
-extension UnsafeMutablePointer where Pointee == MemoryPool {
-  /// What this pool has counted so far. Any thread, any time; costs a walk over heaps and slabs, takes no lock that an
-  /// allocation waits for.
-  public func statistics() -> PoolStatistics {
-    var statistics = PoolStatistics()
-    statistics.readSystemCounters()
-    return statistics
   }
 }

@@ -1,0 +1,143 @@
+public import CMempoolShims
+
+extension UnsafeMutablePointer where Pointee == MemoryPool {
+  /// `byteCount` bytes, aligned to 16 from 16 bytes on and to 8 below; nil when the pool is exhausted, with errno ENOMEM.
+  /// Zero bytes give a distinct object. Any thread. In the shared pool the usual case is some twenty instructions, without a
+  /// call, a lock or an atomic read-modify-write; O(1) otherwise, but for collecting what others freed.
+  ///
+  /// Memory ordering: what the object's last user wrote before freeing it is visible to the caller.
+  @inlinable @inline(__always)
+  public func allocate(_ byteCount: UInt, call: StaticString = "allocate") -> UnsafeMutableRawPointer? {
+    if self == .shared, byteCount <= SizeClass.largest {
+      let heap = threadBlock().pointee.heap.assumingMemoryBound(to: ThreadHeap.self)
+      let address = heap.current(SizeClass.index(byteCount)).take()
+      if address != 0 {
+        heap.requested.addUnshared(byteCount)
+        return UnsafeMutableRawPointer(bitPattern: address)
+      }
+    }
+    return allocateSlow(byteCount, call)
+  }
+
+  /// The same, zeroed, for `count` elements; nil also when the product overflows.
+  public func allocateZeroed(
+    count: UInt, byteCount: UInt, call: StaticString = "allocateZeroed"
+  ) -> UnsafeMutableRawPointer? {
+    let (total, overflow) = count.multipliedReportingOverflow(by: byteCount)
+    guard !overflow else {
+      mp_errno_set(Int32(MP_ENOMEM))
+      return nil
+    }
+    if total > SizeClass.largest, !isPassThrough {
+      guard let (pointer, isZero) = allocateLarge(total) else { return exhausted(total, call, zeroed: true) }
+      if !isZero { pointer.initializeMemory(as: UInt8.self, repeating: 0, count: Int(total)) }
+      return pointer
+    }
+    let pointer = allocate(total, call: call)
+    pointer?.initializeMemory(as: UInt8.self, repeating: 0, count: Int(total))
+    return pointer
+  }
+
+  /// The same as ``allocate(_:call:)``, aligned to a power of two; the caller has checked that it is one.
+  public func allocateAligned(
+    _ byteCount: UInt, alignment: UInt, call: StaticString = "allocateAligned"
+  ) -> UnsafeMutableRawPointer? {
+    if alignment <= 8 || alignment <= 16 && byteCount >= 16 { return allocate(byteCount, call: call) }
+    guard start() else { return exhausted(byteCount, call) }
+    if isPassThrough { return mp_system_memalign(Int(alignment), Int(byteCount)) }
+    guard byteCount <= UInt(Int.max), alignment <= UInt(Int.max) / 4 else { return exhausted(byteCount, call) }
+    if byteCount <= SizeClass.largest, alignment <= SizeClass.largest,
+      let sizeClass = SizeClass.index(byteCount, alignment: alignment)
+    {
+      guard let pointer = allocateSmall(byteCount, sizeClass) else { return exhausted(byteCount, call) }
+      return pointer
+    }
+    if isElastic, byteCount > SpanList.threshold || alignment > SpanList.threshold {
+      guard let span = spans.allocate(max(byteCount, 1), alignment: alignment) else {
+        return exhausted(byteCount, call)
+      }
+      return UnsafeMutableRawPointer(bitPattern: span.pointee.address)
+    }
+    guard let (run, _) = claimRun(byteCount, alignment: alignment) else { return exhausted(byteCount, call) }
+    return UnsafeMutableRawPointer(bitPattern: run.address)
+  }
+
+  @inline(never) @usableFromInline
+  func allocateSlow(_ byteCount: UInt, _ call: StaticString) -> UnsafeMutableRawPointer? {
+    guard start() else { return exhausted(byteCount, call) }
+    if isPassThrough { return mp_system_malloc(Int(bitPattern: byteCount)) }
+    if byteCount <= SizeClass.largest {
+      return allocateSmall(byteCount, SizeClass.index(byteCount)) ?? exhausted(byteCount, call)
+    }
+    return allocateLarge(byteCount)?.pointer ?? exhausted(byteCount, call)
+  }
+
+  private func allocateSmall(_ byteCount: UInt, _ sizeClass: Int) -> UnsafeMutableRawPointer? {
+    let address: UInt
+    if let heap = threadHeap() {
+      address = Self.take(heap, byteCount, sizeClass)
+    } else {
+      // Past its exit handlers, or one thread too many.
+      let registry = registry
+      registry.lateLock.lock()
+      address = Self.take(registry.late, byteCount, sizeClass)
+      registry.lateLock.unlock()
+    }
+    return UnsafeMutableRawPointer(bitPattern: address)
+  }
+
+  private static func take(_ heap: ThreadHeapPointer, _ byteCount: UInt, _ sizeClass: Int) -> UInt {
+    var address = heap.current(sizeClass).take()
+    if address == 0 {
+      address = heap.refill(sizeClass)
+      heap.sample(byteCount, SizeClass.itemSize(sizeClass))
+    }
+    if address != 0 { heap.requested.addUnshared(byteCount) }
+    return address
+  }
+
+  private func allocateLarge(_ byteCount: UInt) -> (pointer: UnsafeMutableRawPointer, isZero: Bool)? {
+    guard byteCount <= UInt(Int.max), start() else { return nil }
+    let address: UInt, isZero: Bool
+    if isElastic, byteCount > SpanList.threshold {
+      guard let span = spans.allocate(byteCount, alignment: 1) else { return nil }
+      address = span.pointee.address
+      isZero = true
+    } else {
+      guard let (run, _) = claimRun(byteCount, alignment: 1) else { return nil }
+      address = run.address
+      isZero = run.isZero
+    }
+    if let heap = threadHeap() { heap.requested.addUnshared(byteCount) }
+    return (UnsafeMutableRawPointer(bitPattern: address).unsafelyUnwrapped, isZero)
+  }
+
+  private func claimRun(_ byteCount: UInt, alignment: UInt) -> (SegmentPointer.Run, SegmentPointer)? {
+    let fragments = max(1, (byteCount + Page.fragmentByteCount - 1) >> Page.fragmentShift)
+    let pages = (fragments + Page.fragmentCount - 1) / Page.fragmentCount + alignment >> Page.shift
+    return segments.claim(pages: pages) { segment in
+      alignment <= Page.fragmentByteCount
+        ? segment.claimRun(fragments) : segment.claimRun(fragments, alignment: alignment)
+    }
+  }
+
+  /// What the pool does when it has no memory. Cold.
+  @inline(never)
+  private func exhausted(_ byteCount: UInt, _ call: StaticString, zeroed: Bool = false) -> UnsafeMutableRawPointer? {
+    _ = exhaustions.fetchAddRelaxed(1)
+    switch pointee.options.exhaustion {
+    case .fail: break
+    case .abort: fatal(call, byteCount: byteCount, "out of memory")
+    case .system:
+      let pointer =
+        zeroed ? mp_system_calloc(1, Int(bitPattern: byteCount)) : mp_system_malloc(Int(bitPattern: byteCount))
+      if pointer != nil {
+        _ = fallbacks.fetchAddRelaxed(1)
+        _ = fallbackLive.fetchAddRelaxed(1)
+        return pointer
+      }
+    }
+    mp_errno_set(Int32(MP_ENOMEM))
+    return nil
+  }
+}

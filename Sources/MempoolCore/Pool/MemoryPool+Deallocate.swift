@@ -1,0 +1,147 @@
+public import CMempoolShims
+
+extension UnsafeMutablePointer where Pointee == MemoryPool {
+  /// Gives an object back. Nil is nothing to do; anything that is not a live object of this pool is reported on one line,
+  /// and the process aborts. Any thread. The owner's usual case is some thirty instructions, without a call, a lock or an
+  /// atomic read-modify-write; another thread's is one read-modify-write, most of the time. Keeps errno.
+  ///
+  /// Memory ordering: what the caller wrote to the object is visible to whoever gets it next.
+  @inlinable @inline(__always)
+  public func deallocate(_ pointer: UnsafeMutableRawPointer?, call: StaticString = "deallocate") {
+    let address = UInt(bitPattern: pointer)
+    let block = threadBlock()
+    let offset = address &- block.pointee.base
+    if self == .shared, offset < block.pointee.byte_count {
+      let entry =
+        block.pointee.pages.unsafelyUnwrapped.assumingMemoryBound(to: PageEntry.self) + Int(offset >> Page.shift)
+      let reciprocal = entry.reciprocal.loadRelaxed()
+      let (item, rest) = (address &- entry.base.loadRelaxed()).multipliedFullWidth(by: reciprocal)
+      let heap = entry.heap.loadRelaxed()
+      // No slab: reciprocal is 0, so rest < reciprocal fails, as it does inside an item.
+      if rest < reciprocal, heap == UInt(bitPattern: block.pointee.heap) {
+        let slab = entry.slab.loadPointerRelaxed().unsafelyUnwrapped.assumingMemoryBound(to: Slab.self)
+        if slab.link(item) == SlabPointer.taken, !slab.isUncollected(item) {
+          let head = slab.put(item)
+          if head != 0, slab.used.loadRelaxed() != 0 { return }
+          return settleSlow(slab)
+        }
+      }
+    }
+    deallocateSlow(pointer, call)
+  }
+
+  /// After a put into an empty free set, or of a slab's last item.
+  @inline(never) @usableFromInline
+  func settleSlow(_ slab: SlabPointer) {
+    if slab.pointee.place != .current { slab.pointee.heap.settle(slab) }
+  }
+
+  @inline(never) @usableFromInline
+  func deallocateSlow(_ pointer: UnsafeMutableRawPointer?, _ call: StaticString) {
+    guard let pointer else { return }
+    if isPassThrough { return mp_system_free(pointer) }
+    switch locate(pointer, call) {
+    case .item(let slab, let item): deallocate(slab, item, call)
+    case .run(let segment, let head, let count):
+      if !segment.releaseRun(head, count) { misuse(call, UInt(bitPattern: pointer), "double free") }
+    case .span(let span):
+      if !spans.take(span) { misuse(call, UInt(bitPattern: pointer), "double free") }
+      spans.deallocate(span)
+    case .system:
+      _ = fallbackLive.fetchAddRelaxed(0 &- 1)
+      mp_system_free(pointer)
+    }
+  }
+
+  private func deallocate(_ slab: SlabPointer, _ item: UInt, _ call: StaticString) {
+    let heap = slab.pointee.heap
+    if heap.owner.loadRelaxed() == UInt(bitPattern: threadBlock()) {
+      _ = slab.put(item)
+      heap.settle(slab)
+    } else if slab.freeRemotely(item, call: call) {
+      heap.push(slab)
+    }
+  }
+
+  /// A live object, as its page or the address map tells it.
+  enum Location {
+    case item(SlabPointer, UInt)
+    case run(SegmentPointer, head: UInt, count: UInt)
+    case span(SpanPointer)
+    /// From the system's allocator, which this pool falls back to.
+    case system
+  }
+
+  /// Finds the live object that begins at `pointer`, in O(1); reports anything else and aborts.
+  func locate(_ pointer: UnsafeRawPointer, _ call: StaticString) -> Location {
+    let address = UInt(bitPattern: pointer)
+    // acquire: pairs with start(_:_:)
+    guard state.loadAcquire() == MemoryPool.State.ready else { foreign(address, call) }
+    let segment: SegmentPointer
+    if pointee.first.contains(address) {
+      segment = pointee.first
+    } else {
+      switch AddressMap.owner(of: address) {
+      case .segment(let other) where other.pointee.list == UInt(bitPattern: segments): segment = other
+      case .span(let span) where span.pointee.list == spans:
+        if span.pointee.address != address { misuse(call, address, "not the start of an object") }
+        return .span(span)
+      case .some: misuse(call, address, "memory of another pool")
+      case nil:
+        if self != .shared, MemoryPoolPointer.shared.owns(pointer) { misuse(call, address, "memory of another pool") }
+        if fallbackLive.loadRelaxed() != 0 { return .system }
+        foreign(address, call)
+      }
+      // The address map knows whole granules; bookkeeping lies in front of the pages.
+      if !segment.contains(address) { foreign(address, call) }
+    }
+    let entry = segment.entry(of: address)
+    if entry.isSlab { return locate(address, in: entry, call) }
+    switch segment.run(at: address) {
+    case .run(let head, let count):
+      if head != address { misuse(call, address, "not the start of an object") }
+      return .run(segment, head: head, count: count)
+    case .free: misuse(call, address, "double free, or never allocated")
+    case .other(.cache): misuse(call, address, "an item of a slab cache: mp_cache_free takes it")
+    case .other: misuse(call, address, "never allocated")
+    }
+  }
+
+  private func locate(_ address: UInt, in entry: PageEntryPointer, _ call: StaticString) -> Location {
+    let reciprocal = entry.reciprocal.loadRelaxed()
+    let (item, rest) = (address &- entry.base.loadRelaxed()).multipliedFullWidth(by: reciprocal)
+    let slab = entry.slab.loadPointerRelaxed().unsafelyUnwrapped.assumingMemoryBound(to: Slab.self)
+    if rest >= reciprocal { misuse(call, address, "not the start of an object") }
+    if item > UInt(slab.pointee.itemCount) { misuse(call, address, "never allocated") }
+    if slab.link(item) != SlabPointer.taken || slab.isUncollected(item) { misuse(call, address, "double free") }
+    return .item(slab, item)
+  }
+
+  private func foreign(_ address: UInt, _ call: StaticString) -> Never {
+    misuse(call, address, "not memory of this allocator")
+  }
+
+  /// Bytes that the caller may use from `pointer` on, at least what was asked for; 0 for nil. O(1).
+  public func usableSize(of pointer: UnsafeRawPointer?, call: StaticString = "usableSize") -> UInt {
+    guard let pointer else { return 0 }
+    if isPassThrough { return UInt(mp_system_usable_size(UnsafeMutableRawPointer(mutating: pointer))) }
+    switch locate(pointer, call) {
+    case .item(let slab, _): return slab.pointee.itemSize
+    case .run(_, _, let count): return count << Page.fragmentShift
+    case .span(let span): return span.pointee.byteCount
+    case .system: return UInt(mp_system_usable_size(UnsafeMutableRawPointer(mutating: pointer)))
+    }
+  }
+
+  /// Whether `pointer` points into memory of this pool: not whether it is a live object. O(1), any address.
+  public func owns(_ pointer: UnsafeRawPointer) -> Bool {
+    let address = UInt(bitPattern: pointer)
+    guard state.loadAcquire() == MemoryPool.State.ready else { return false }  // acquire: pairs with start(_:_:)
+    if pointee.first.contains(address) { return true }
+    switch AddressMap.owner(of: address) {
+    case .segment(let segment): return segment.pointee.list == UInt(bitPattern: segments) && segment.contains(address)
+    case .span(let span): return span.pointee.list == spans
+    case nil: return false
+    }
+  }
+}

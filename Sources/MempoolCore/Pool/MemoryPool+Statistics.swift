@@ -1,0 +1,133 @@
+import CMempoolShims
+
+extension UnsafeMutablePointer where Pointee == MemoryPool {
+  /// What this pool has counted so far. Any thread, any time; costs a walk over the accessible pages and the heaps, takes no
+  /// lock, and never follows what another thread may take away: records stay readable until the pool is destroyed.
+  public func statistics() -> PoolStatistics {
+    var statistics = PoolStatistics()
+    statistics.readSystemCounters()
+    guard state.loadAcquire() == MemoryPool.State.ready else { return statistics }  // acquire: pairs with start(_:_:)
+    statistics.generation = snapshots.fetchAddRelaxed(1) + 1
+    statistics.classCount = UInt(SizeClass.count)
+    for index in 0..<SizeClass.count { statistics.classes[index].itemSize = SizeClass.itemSize(index) }
+    segments.first { segment in
+      count(segment, into: &statistics)
+      return false
+    }
+    let slabBytes = statistics.allocatedBytes - statistics.runBytes
+    countHeaps(into: &statistics, slabBytes: slabBytes)
+    let spanBytes = spans.liveBytes.loadRelaxed()
+    statistics.spanCount = spans.liveCount.loadRelaxed()
+    statistics.spanBytes = spanBytes
+    statistics.allocatedBytes += spanBytes
+    statistics.activeBytes += spanBytes
+    statistics.committedBytes += spanBytes
+    statistics.mappedBytes += spanBytes
+    statistics.peakActiveBytes += spans.peakBytes.loadRelaxed()
+    statistics.peakActiveBytes = max(statistics.peakActiveBytes, statistics.activeBytes)
+    statistics.peakCommittedBytes = max(
+      statistics.peakActiveBytes + statistics.metadataBytes, statistics.committedBytes)
+    statistics.retainedBytes = statistics.mappedBytes - min(statistics.mappedBytes, statistics.committedBytes)
+    statistics.remoteFreesPushed += statistics.remoteFreesDrained
+    statistics.fallbackCount = fallbacks.loadRelaxed()
+    statistics.fallbackLiveCount = fallbackLive.loadRelaxed()
+    statistics.exhaustions = exhaustions.loadRelaxed()
+    statistics.limitHits = segments.limitHits.loadRelaxed()
+    return statistics
+  }
+
+  private func count(_ segment: SegmentPointer, into statistics: inout PoolStatistics) {
+    let pages = segment.pageCount.loadAcquire()  // acquire: pairs with grow(by:known:)
+    var touched: UInt = 0
+    for page in 0..<pages {
+      if segment.pointee.touched.advanced(by: Int(page / 64)).loadRelaxed() >> (page % 64) & 1 != 0 { touched += 1 }
+      let entry = segment.entry(page)
+      if entry.isSlab {
+        guard let record = entry.slab.loadPointerRelaxed() else { continue }
+        let slab = record.assumingMemoryBound(to: Slab.self)
+        if slab.address == segment.address(ofPage: page) { count(slab, into: &statistics) }
+        continue
+      }
+      let kind = entry.kind
+      if kind == .fragments && entry.heads.loadRelaxed() | entry.lasts.loadRelaxed() == 0 { continue }
+      let bytes = UInt(segment.pointee.bitmap.value(ofCell: Int(page)).nonzeroBitCount) << Page.fragmentShift
+      statistics.activeBytes += bytes
+      if kind == .metadata { continue }
+      statistics.allocatedBytes += bytes
+      statistics.runBytes += bytes
+    }
+    let bookkeeping = pages * UInt(MemoryLayout<PageEntry>.stride + 10) + segment.arena.usedBytes.loadRelaxed()
+    statistics.metadataBytes += bookkeeping
+    statistics.committedBytes += touched << Page.shift + bookkeeping
+    statistics.mappedBytes += segment.pointee.byteCount
+    statistics.peakActiveBytes += segment.peakPages.loadRelaxed() << Page.shift
+    statistics.purgedBytes += segment.purgedBytes.loadRelaxed()
+    statistics.purgePasses += segment.purgePasses.loadRelaxed()
+    statistics.claimPasses += segment.wait.passes
+    statistics.claimRetries += segment.wait.sleeps
+    statistics.claimSleeps += segment.wait.sleeps
+    statistics.claimFailures += segment.wait.failures
+  }
+
+  private func count(_ slab: SlabPointer, into statistics: inout PoolStatistics) {
+    let sizeClass = Int(slab.pointee.sizeClass)
+    guard sizeClass < SizeClass.count else { return }
+    let capacity = UInt(slab.pointee.itemCount)
+    var uncollected: UInt = 0
+    for index in 0..<slab.cellCount { uncollected += UInt((~slab.cell(index << 6).loadRelaxed()).nonzeroBitCount) }
+    let used = slab.used.loadRelaxed()
+    let live = min(capacity, used >= uncollected ? used - uncollected : 0)
+    let itemSize = slab.pointee.itemSize, pageBytes = slab.pointee.pageCount << Page.shift
+    statistics.classes[sizeClass].slabs += 1
+    statistics.classes[sizeClass].capacity += capacity
+    statistics.classes[sizeClass].liveItems += live
+    statistics.allocatedBytes += live * itemSize
+    statistics.remoteFreesPushed += uncollected
+    if live > 0 { statistics.activeBytes += pageBytes }
+    if registry.isOwned(slab.pointee.heap.pointee.index) {
+      statistics.cachedBytes += (capacity - live) * itemSize
+    } else {
+      statistics.abandonedBytes += pageBytes
+    }
+  }
+
+  private func countHeaps(into statistics: inout PoolStatistics, slabBytes: UInt) {
+    var sampledBytes: UInt = 0, sampledSlots: UInt = 0
+    let count = registry.count
+    for index in 0..<count {
+      guard let heap = registry.heap(index) else { continue }
+      statistics.requestedBytes &+= heap.requested.loadRelaxed()
+      statistics.remoteFreesDrained &+= heap.collected.loadRelaxed()
+      sampledBytes &+= heap.sampledBytes.loadRelaxed()
+      sampledSlots &+= heap.sampledSlots.loadRelaxed()
+      if index == 0 { continue }
+      statistics.heapCount += 1
+      if registry.isOwned(index) {
+        statistics.ownedHeapCount += 1
+      } else if heap.slabs.loadRelaxed() > 0 {
+        statistics.abandonedHeapCount += 1
+      }
+    }
+    let share = sampledSlots == 0 ? 1 : Double(sampledBytes) / Double(sampledSlots)
+    statistics.requestedLiveEstimateBytes =
+      UInt(Double(slabBytes) * min(share, 1)) + statistics.runBytes + spans.liveBytes.loadRelaxed()
+  }
+
+  /// Whether everything that can be compared agrees: bitmaps and hints, each slab's free set, cells and count, lists and
+  /// places, pages and their owners. Only when no other call on the pool is running; what is broken goes to standard error.
+  public func checkInvariants() -> Bool {
+    guard state.loadAcquire() == MemoryPool.State.ready else { return true }  // acquire: pairs with start(_:_:)
+    var isSound = true
+    segments.first { segment in
+      if !segment.checkInvariants() { isSound = false }
+      for page in 0..<segment.pageCount.loadRelaxed() {
+        let entry = segment.entry(page)
+        guard entry.isSlab, let record = entry.slab.loadPointerRelaxed() else { continue }
+        let slab = record.assumingMemoryBound(to: Slab.self)
+        if !slab.checkInvariants() { isSound = false }
+      }
+      return false
+    }
+    return isSound
+  }
+}

@@ -1,0 +1,57 @@
+import CMempoolShims
+
+extension UnsafeMutablePointer where Pointee == MemoryPool {
+  /// The calling thread's heap in this pool; nil when it can have none: it is past its exit handlers, or there are too many.
+  /// Takes one on the thread's first use.
+  func threadHeap() -> ThreadHeapPointer? {
+    let block = threadBlock()
+    if self == .shared {
+      if block.pointee.state == UInt(MP_THREAD_LIVE) {
+        return block.pointee.heap.assumingMemoryBound(to: ThreadHeap.self)
+      }
+      return block.pointee.state == UInt(MP_THREAD_NEW) ? startThread(block) : nil
+    }
+    let slot = Int(pointee.id) % Int(MP_THREAD_RECENT)
+    return Self.recent(block, slot) { entry -> ThreadHeapPointer? in
+      if entry.pointee.owner == pointee.id { return entry.pointee.value?.assumingMemoryBound(to: ThreadHeap.self) }
+      guard block.pointee.state != UInt(MP_THREAD_DEAD) else { return nil }
+      if block.pointee.state == UInt(MP_THREAD_NEW) { _ = MemoryPoolPointer.shared.threadHeap() }
+      guard let heap = ownHeap(of: block) ?? registry.acquire(for: block) else { return nil }
+      block.pointee.registered += 1
+      entry.pointee.owner = pointee.id
+      entry.pointee.value = UnsafeMutableRawPointer(heap)
+      return heap
+    }
+  }
+
+  private static func recent<Result>(
+    _ block: ThreadBlock, _ slot: Int, _ body: (UnsafeMutablePointer<mp_thread_entry>) -> Result
+  ) -> Result {
+    body(mp_thread_recent(block) + slot)
+  }
+
+  /// The heap that a thread has in this pool already. O(heaps): threads remember the pools that they used last.
+  func ownHeap(of block: ThreadBlock) -> ThreadHeapPointer? {
+    guard state.loadRelaxed() == MemoryPool.State.ready else { return nil }
+    for index in 0..<registry.count {
+      guard let heap = registry.heap(index), heap.owner.loadRelaxed() == UInt(bitPattern: block) else { continue }
+      // Adopted beside another, it is not the first.
+      if !heap.pointee.isAdoptedBeside { return heap }
+    }
+    return nil
+  }
+
+  // The first slow path of a thread in the shared pool.
+  private func startThread(_ block: ThreadBlock) -> ThreadHeapPointer? {
+    guard start(), !isPassThrough else { return nil }
+    Process.number(block)
+    guard let heap = registry.acquire(for: block) else { return nil }
+    block.pointee.base = pointee.first.pointee.base
+    block.pointee.byte_count = pointee.first.pageBytes
+    block.pointee.pages = UnsafeMutableRawPointer(pointee.first.pointee.entries)
+    block.pointee.heap = UnsafeMutableRawPointer(heap)
+    block.pointee.state = UInt(MP_THREAD_LIVE)
+    mp_thread_exit_arm()  // may allocate
+    return heap
+  }
+}

@@ -1,0 +1,165 @@
+import CMempoolShims
+
+/// What all pools of the process have in common: the list of them, and the threads.
+///
+/// A static record behind the shared pool's. The lock is the first in the order that ``prepareFork()`` takes them in.
+enum Process {
+  private static var start: UnsafeMutableRawPointer {
+    mp_process_address() + MemoryPoolPointer.recordByteCount
+  }
+
+  static var lock: MutexPointer { start.assumingMemoryBound(to: Mutex.self) }
+  private static var word: AtomicPointer { AtomicPointer(start.assumingMemoryBound(to: UInt.self)) }
+  private static var lastID: AtomicPointer { word.advanced(by: 1) }
+  private static var threads: AtomicPointer { word.advanced(by: 2) }
+  // The first pool; the others through MemoryPool.next.
+  private static var head: AtomicPointer { word.advanced(by: 3) }
+  // The first slab cache; the others through its own link.
+  static var cacheHead: AtomicPointer { word.advanced(by: 4) }
+
+  static var byteCount: Int { 5 * 8 }
+
+  /// An id that no pool and no cache has had.
+  static func makeID() -> UInt { lastID.fetchAddRelaxed(1) + 1 }
+
+  static func enter(_ pool: MemoryPoolPointer) {
+    pool.pointee.id = makeID()
+    lock.withLock {
+      pool.pointee.next = head.loadPointerRelaxed()?.assumingMemoryBound(to: MemoryPool.self)
+      head.storeRelaxed(UInt(bitPattern: pool))
+    }
+  }
+
+  static func leave(_ pool: MemoryPoolPointer) {
+    lock.withLock {
+      let first = head.loadPointerRelaxed()?.assumingMemoryBound(to: MemoryPool.self)
+      if first == pool { return head.storeRelaxed(UInt(bitPattern: pool.pointee.next)) }
+      var previous = first
+      while let candidate = previous, candidate.pointee.next != pool { previous = candidate.pointee.next }
+      previous?.pointee.next = pool.pointee.next
+    }
+  }
+
+  /// Visits the pools, under the lock.
+  static func forEachPool(_ body: (MemoryPoolPointer) -> Void) {
+    var pool = head.loadPointerRelaxed()?.assumingMemoryBound(to: MemoryPool.self)
+    while let current = pool {
+      pool = current.pointee.next
+      body(current)
+    }
+  }
+
+  // MARK: Threads
+
+  /// Numbers the thread, on its first slow path.
+  static func number(_ block: ThreadBlock) {
+    if block.pointee.number == 0 { block.pointee.number = threads.fetchAddRelaxed(1) + 1 }
+  }
+
+  /// Gives up what an exiting thread holds, in the first round of key destructors that comes by. Later ones cannot be counted
+  /// on: a thread may first allocate in an exit handler, and tools finish the thread in the last round. Handlers that still
+  /// come free as others do, and allocate from the late heap.
+  static func threadExits() {
+    let block = threadBlock()
+    let wasLive = block.pointee.state == UInt(MP_THREAD_LIVE)
+    let heap = block.pointee.heap.assumingMemoryBound(to: ThreadHeap.self)
+    block.pointee.state = UInt(MP_THREAD_DEAD)
+    block.pointee.heap = mp_empty_heap_address()
+    block.pointee.base = 0
+    block.pointee.byte_count = 0
+    if wasLive { heap.abandonAll() }
+    guard block.pointee.registered > 0 else { return }
+    // Under the lock: a pool that is being destroyed by another thread is in the list, or its heaps are no concern any more.
+    lock.withLock {
+      forEachPool { pool in
+        if pool != .shared, let heap = pool.ownHeap(of: block) { heap.abandonAll() }
+      }
+    }
+  }
+
+  // MARK: Fork
+
+  // The order: the process, then for each pool its list of segments, its registry, then for each segment growth and arena,
+  // then its spans. Whoever takes two takes them in this order.
+  private static func forEachLock(_ body: (MutexPointer) -> Void) {
+    body(lock)
+    forEachPool { pool in
+      guard pool.state.loadRelaxed() == MemoryPool.State.ready else { return }
+      body(pool.registry.lateLock)
+      body(pool.registry.creation)
+      body(pool.segments.mutex)
+      body(pool.spans.mutex)
+      pool.segments.first { segment in
+        body(segment.arena.mutex)
+        body(segment.growth)
+        return false
+      }
+    }
+  }
+
+  static func prepareFork() { forEachLock { if !$0.isHeldByThisThread { $0.lock() } } }
+
+  static func forkedParent() { forEachLock { $0.unlock() } }
+
+  static func forkedChild() {
+    forEachLock { $0.resetAfterFork() }
+    let block = threadBlock()
+    forEachPool { pool in
+      guard pool.state.loadRelaxed() == MemoryPool.State.ready else { return }
+      pool.segments.first { segment in
+        segment.purging.storeRelaxed(0)
+        return false
+      }
+      pool.registry.recoverAfterFork(own: block)
+    }
+  }
+}
+
+extension UnsafeMutablePointer where Pointee == MemoryPool {
+  /// Starts the shared pool, once; false when there is no address space for it. Any other pool has started.
+  @discardableResult
+  func start() -> Bool {
+    while true {
+      let seen = state.loadAcquire()  // acquire: pairs with the releases in start(_:_:) and here
+      if seen >= MemoryPool.State.ready { return true }
+      if seen == MemoryPool.State.starting {
+        mp_sleep_nanoseconds(1000)
+        continue
+      }
+      // acquire: pairs with the release of a start that failed
+      if state.compareAndSwapAcquire(MemoryPool.State.new, MemoryPool.State.starting) == MemoryPool.State.new {
+        return startShared()
+      }
+    }
+  }
+
+  private func startShared() -> Bool {
+    SizeClass.fillTable()
+    let options = EnvironmentSettings.process.pointee.poolOptions
+    guard let segment = Self.sharedSegment(options), mp_thread_exit_register({ _ in Process.threadExits() }) == 0,
+      start(options, segment)
+    else {
+      state.storeRelease(MemoryPool.State.new)  // release: pairs with the swap in start()
+      return false
+    }
+    // May allocate, which is why the pool is ready by now.
+    _ = mp_fork_register(
+      { Process.prepareFork() }, { Process.forkedParent() }, { Process.forkedChild() })
+    return true
+  }
+
+  // What the environment asks for, or, when the system refuses, an elastic segment and a warning.
+  private static func sharedSegment(_ options: PoolOptions) -> SegmentPointer? {
+    do throws(PoolError) {
+      return try firstSegment(options)
+    } catch {
+      guard case .fixed = options.backing else { return nil }
+      var line = ReportLine()
+      line.append("MEMPOOL_FIXED: the system refuses it (errno ")
+      line.append(decimal: UInt(mp_errno_get()))
+      line.append("); see ulimit -v and, for MEMPOOL_LOCK, ulimit -l")
+      line.write()
+      return nil
+    }
+  }
+}
