@@ -71,7 +71,7 @@ let package = Package(
     .executableTarget(
       name: "MempoolCommand",
       dependencies: [
-        "Mempool",
+        "Mempool", "MempoolCore", "CMempoolShims",
         .product(
           name: "ArgumentParser", package: "swift-argument-parser", condition: .when(traits: ["CommandLine"])
         ),

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 unsigned char mp_environment_storage[MP_ENVIRONMENT_BYTES] __attribute__((aligned(64)));
@@ -37,3 +38,26 @@ void mp_close(int descriptor) {
 }
 
 mp_word mp_process_id(void) { return (mp_word)getpid(); }
+
+// A number that programs do not count on and shells do not use.
+enum { KEPT_FROM = 300 };
+static int kept = STDERR_FILENO;
+static struct stat kept_file;
+
+void mp_error_output_keep(void) {
+  int saved = errno;
+  if (!fstat(STDERR_FILENO, &kept_file)) {
+    int descriptor = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, KEPT_FROM);
+    if (descriptor >= 0) kept = descriptor;
+  }
+  errno = saved;
+}
+
+int mp_error_output_kept(void) {
+  // Daemons close every number there is, and what is opened later must not get our lines.
+  struct stat now;
+  int saved = errno;
+  int same = kept != STDERR_FILENO && !fstat(kept, &now) && now.st_dev == kept_file.st_dev && now.st_ino == kept_file.st_ino;
+  errno = saved;
+  return same ? kept : STDERR_FILENO;
+}

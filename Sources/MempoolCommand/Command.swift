@@ -1,6 +1,34 @@
 #if CommandLine
-import ArgumentParser
-@main struct M: ParsableCommand {}
+  import ArgumentParser
+  import Foundation
+
+  /// The command `mempool`.
+  @main
+  struct Command: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      commandName: "mempool",
+      abstract: "Runs programs on this allocator, tells how it is set up, and measures it.",
+      subcommands: [RunCommand.self, InfoCommand.self, BenchCommand.self]
+    )
+
+    static func main() {
+      main(RunCommand.normalized(Array(ProcessInfo.processInfo.arguments.dropFirst())))
+    }
+  }
 #else
-@main struct M { static func main() { print("build with --traits CommandLine") } }
+  import Foundation
+
+  /// What there is of the command when it is built without its argument parser: a word on how to build it.
+  @main
+  struct Command {
+    static func main() {
+      let text = """
+        mempool: this command was built without its argument parser, so that packages that depend on Mempool fetch nothing.
+        Build it with:  swift build -c release --traits CommandLine --product mempool
+
+        """
+      FileHandle.standardError.write(Data(text.utf8))
+      exit(EX_UNAVAILABLE)
+    }
+  }
 #endif

@@ -2,6 +2,11 @@ public import CMempoolMalloc
 import CMempoolShims
 import MempoolCore
 
+/// Runs once, before the program's own code: reads the environment, if no allocation did so before.
+@c(mempool_malloc_start) public func mempoolMallocStart() {
+  _ = EnvironmentSettings.process
+}
+
 /// Runs once, when the process exits: writes the statistics that the environment asked for.
 @c(mempool_malloc_report) public func mempoolMallocReport() {
   EnvironmentSettings.process.pointee.report(.shared)

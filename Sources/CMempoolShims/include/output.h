@@ -10,6 +10,9 @@ int mp_write_all(int descriptor, const char *_Nonnull bytes, size_t count);    /
 int mp_open_append(const char *_Nonnull path);                                 // made if it is not there; not inherited
 void mp_close(int descriptor);
 mp_word mp_process_id(void);
+// Standard error as it is now, under a number of its own, for the very end of the process: many programs close theirs first.
+void mp_error_output_keep(void);
+int mp_error_output_kept(void);  // that number, while it is still the same file; 2 otherwise
 
 // Storage of the environment's record (Pool/Environment.swift); zero until it is read.
 enum { MP_ENVIRONMENT_BYTES = 2048 };

@@ -30,7 +30,9 @@ extension EnvironmentSettings {
   private static func readOnce() {
     EnvironmentRecord.lock.withLock {
       guard EnvironmentRecord.ready.loadRelaxed() == 0 else { return }
-      EnvironmentRecord.settings.initialize(to: .read())
+      let settings = EnvironmentSettings.read()
+      if settings.statisticsFormat != nil, settings.statisticsPath.isEmpty { mp_error_output_keep() }
+      EnvironmentRecord.settings.initialize(to: settings)
       EnvironmentRecord.ready.storeRelease(1)  // release: pairs with the acquire in process
     }
   }

@@ -1,11 +1,11 @@
 /// What became of one variable's text.
-enum EnvironmentValue: Equatable {
+public enum EnvironmentValue: Equatable, Sendable {
   case value(UInt)
   /// What is wrong, as the warning says it.
   case unreadable(EnvironmentProblem)
 
   /// Reads `text` as a value of this kind. Paths are not numbers; they have ``StatisticsPath``.
-  init(_ kind: EnvironmentVariable.Kind, _ text: UnsafePointer<UInt8>) {
+  public init(_ kind: EnvironmentVariable.Kind, _ text: UnsafePointer<UInt8>) {
     switch kind {
     case .number(let minimum, let maximum):
       self = Self.number(text, suffixes: false).within(minimum, maximum, orZero: false)
@@ -72,7 +72,7 @@ enum EnvironmentValue: Equatable {
 }
 
 /// Why a text is not a value.
-enum EnvironmentProblem: Equatable {
+public enum EnvironmentProblem: Equatable, Sendable {
   case notANumber, notASize, tooSmall, tooLarge, notAmongChoices, tooLong
 
   /// The end of the warning line, up to the default.

@@ -53,7 +53,7 @@ extension EnvironmentSettings {
     guard let statisticsFormat else { return }
     let statistics = pool.statistics()
     guard !statisticsPath.isEmpty else {
-      statistics.write(statisticsFormat, to: 2)
+      statistics.write(statisticsFormat, to: mp_error_output_kept())
       return
     }
     let isWritten = statisticsPath.withCString { path in

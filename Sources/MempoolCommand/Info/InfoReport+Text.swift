@@ -1,0 +1,50 @@
+import Foundation
+
+extension InfoReport {
+  var machineText: String {
+    guard let machine else { return "" }
+    func bytes(_ count: Int?) -> String { count.map { "\($0) bytes" } ?? "unlimited" }
+    return """
+      Machine
+        architecture               \(machine.architecture), \(machine.coreCount) cores
+        system page                \(machine.systemPageBytes) bytes
+        address space (ulimit -v)  \(bytes(machine.addressSpaceLimitBytes))
+        locked memory (ulimit -l)  \(bytes(machine.lockedMemoryLimitBytes))
+        transparent huge pages     \(machine.transparentHugePages ?? "unknown")
+        drop-in library            \(machine.dropInLibrary ?? "not built")
+      """
+  }
+
+  var environmentText: String {
+    var lines = ["Environment (* set here)"]
+    for variable in environment ?? [] {
+      let value = variable.value.isEmpty ? "(none)" : variable.value
+      let mark = variable.isSet ? "*" : " "
+      let standard = variable.isSet && !variable.default.isEmpty ? ", default \(variable.default)" : ""
+      lines.append("\(mark) \(variable.name.padded(20)) \(value)  [\(variable.kind)\(standard)]")
+      lines.append("    \(variable.summary)")
+    }
+    return lines.joined(separator: "\n")
+  }
+
+  var classesText: String {
+    guard let classes, !classes.isEmpty else { return "Size classes\n  none: this pool passes through" }
+    var lines = ["Size classes", "   item size       requests   worst waste"]
+    for row in classes {
+      let requests = "\(row.smallestRequest)…\(row.itemSize)"
+      let waste = String(format: "%.1f %%", row.worstWaste * 100)
+      lines.append("  \("\(row.itemSize)".aligned(10)) \(requests.aligned(14)) \(waste.aligned(13))")
+    }
+    let large = classes.filter { $0.itemSize > 32 }.map(\.worstWaste).max() ?? 0
+    lines.append(String(format: "At worst %.1f %% of an item is wasted above 32 bytes.", large * 100))
+    return lines.joined(separator: "\n")
+  }
+}
+
+extension String {
+  /// Followed by spaces up to `width` characters.
+  func padded(_ width: Int) -> String { self + String(repeating: " ", count: max(0, width - count)) }
+
+  /// After spaces up to `width` characters.
+  func aligned(_ width: Int) -> String { String(repeating: " ", count: max(0, width - count)) + self }
+}
