@@ -67,6 +67,7 @@ enum Process {
     block.pointee.heap = mp_empty_heap_address()
     block.pointee.base = 0
     block.pointee.byte_count = 0
+    for slot in 0..<Int(MP_THREAD_RECENT) { mp_thread_recent(block)[slot].owner = 0 }
     if wasLive { heap.abandonAll() }
     guard block.pointee.registered > 0 else { return }
     // Under the lock: a pool that is being destroyed by another thread is in the list, or its heaps are no concern any more.
