@@ -3,9 +3,9 @@ import MempoolCore
 /// A live object, as its holder remembers it, and the pattern that it carries.
 ///
 /// The pattern is seeded by address, size and tag, the tag by owner and serial number, so that a block handed out twice, or
-/// reached by somebody else's write, does not hold what its holder expects. Written are the first 64 bytes, the last 64, and a word
-/// in every 64 bytes between (in every 4096 of what is larger than 16 KiB): two blocks of up to 16 KiB that overlap in 72 bytes or
-/// more, or in the end of either, always share a byte that both wrote. The first word is the tag itself, so that a ``Parcel`` can
+/// reached by somebody else's write, does not hold what its holder expects. Blocks of up to 512 bytes are written whole, of others the
+/// first 64 bytes, the last 64, and a word in every 64 bytes between (in every 4096 of what is larger than 16 KiB): two blocks of
+/// up to 16 KiB that overlap always share a byte that both wrote. The first word is the tag itself, so that a ``Parcel`` can
 /// find it again.
 struct Block {
   let address: UInt
@@ -67,7 +67,7 @@ struct Block {
   private func forEachWord(upTo count: Int, _ visit: (Int) -> Bool) {
     let limit = count / 8
     let words = size / 8
-    let stride = size <= 16384 ? 8 : 512
+    let stride = size <= 512 ? 1 : size <= 16384 ? 8 : 512
     var i = 0
     while i < limit {
       if !visit(i) { return }

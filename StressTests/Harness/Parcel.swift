@@ -28,7 +28,10 @@ struct Parcel {
     switch size {
     case 0: tag = Tag(owner: owner, serial: 0, size: 0)
     case 1..<8: tag = Tag(owner: owner, serial: UInt64(pointer.load(as: UInt8.self)), size: size)
-    default: tag = Tag(rawValue: pointer.load(as: UInt64.self))
+    default:
+      // A tag that is not the sender's was overwritten: with any other, the next check finds that.
+      let found = Tag(rawValue: pointer.load(as: UInt64.self))
+      tag = found.owner == owner ? found : Tag(owner: owner, serial: 0, size: size)
     }
     return Block(address: address, size: size, tag: tag)
   }

@@ -18,6 +18,8 @@ final class Run: @unchecked Sendable {  // what threads share is atomic or under
   private var failures: [String] = []
   private var rounds = 0
   private var liveThreads: Int
+  // Then they may still be counting.
+  private var threadsAreStuck = false
   private let progress: Progress?
 
   /// Failures that are told; after the first all threads stop, so more are few.
@@ -112,6 +114,7 @@ final class Run: @unchecked Sendable {  // what threads share is atomic or under
     roundOver.store(true, ordering: .relaxed)
     let stuck = line.unfinished(after: 60 * Sanitizer.current.patience)
     guard stuck.isEmpty else {
+      threadsAreStuck = true
       fail("thread \(stuck.map(String.init).joined(separator: ", ")) did not come back: deadlock or endless loop")
       return false
     }
@@ -122,8 +125,7 @@ final class Run: @unchecked Sendable {  // what threads share is atomic or under
 
   private func outcome(elapsed: Double) -> Outcome {
     var counters = Counters()
-    // Threads that did not come back may still be counting.
-    if liveThreads == setting.threads && !hasFailed { for worker in workers { counters.add(worker.counters) } }
+    if !threadsAreStuck { for worker in workers { counters.add(worker.counters) } }
     return Outcome(
       scenario: scenario.name, setting: setting, liveThreads: liveThreads, elapsed: elapsed, rounds: rounds,
       operations: operations, failures: lock.withLock { failures }, counters: counters, peakBytes: peakResidentBytes())
