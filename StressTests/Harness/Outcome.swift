@@ -29,7 +29,7 @@ struct Outcome {
     let counts = counters.nonZero.map { "\($0.name) \($0.value)" }.joined(separator: ", ")
     if !counts.isEmpty { text += "\n  \(counts)" }
     for failure in failures { text += "\n  failure: \(failure)" }
-    if exitCode == .tooFewThreads { text += "\n  the machine gives fewer threads than asked for: ask for at most \(liveThreads)" }
+    if exitCode == .tooFewThreads { text += "\n  ask for at most \(liveThreads): the machine gives no more" }
     if exitCode != .clean { text += "\n  replay: \(replay)" }
     return text
   }
