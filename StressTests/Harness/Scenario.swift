@@ -26,6 +26,8 @@ extension Scenario {
 
 /// All of them, in the order of `--scenario all`.
 let scenarios: [any Scenario.Type] = [
+  OneCell.self,
+  BitmapChurn.self,
   RemoteFrees.self,
   SlabChurn.self,
   ProducerConsumer.self,

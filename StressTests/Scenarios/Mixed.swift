@@ -1,6 +1,8 @@
 import MempoolCore
 
 /// All of it at once: any size, any way to allocate, resize, hand over, look at, purge; and a thread of its own now and then.
+///
+/// In some of the rounds the threads meet now and then, and the pool's invariants are checked while it is in use.
 final class Mixed: Scenario {
   static let name = "mixed"
   static let summary = "everything that a program does, at once"
@@ -8,15 +10,30 @@ final class Mixed: Scenario {
   private let threads: Int
   private nonisolated(unsafe) var exchange: any Exchange
 
+  private nonisolated(unsafe) var meeting: Meeting?
+
   init(_ setting: Setting) {
     threads = setting.threads
     exchange = OneWayMesh(threads: threads, capacity: 1)
   }
 
-  func prepare(round: Int, _ run: Run) { exchange = makeExchange(threads: threads, round: round, depth: 16, run) }
+  func prepare(round: Int, _ run: Run) {
+    exchange = makeExchange(threads: threads, round: round, depth: 16, run)
+    meeting = round / (2 * run.pools.count) % 2 == 1 ? Meeting(threads: threads) : nil
+  }
 
   func work(_ worker: Worker) {
-    while worker.step() { act(worker) }
+    guard let meeting else {
+      while worker.step() { act(worker) }
+      return
+    }
+    repeat {
+      for _ in 0..<worker.random.within(1...2000) where worker.step() { act(worker) }
+    } while meeting.meet(worker) {
+      if !worker.pool.checkInvariants() {
+        worker.run.fail("the pool's invariants do not hold in mid-round", in: worker)
+      }
+    }
   }
 
   private func act(_ worker: Worker) {
