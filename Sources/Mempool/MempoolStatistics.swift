@@ -44,7 +44,7 @@ extension MempoolStatistics {
   /// Of slabs whose owner exited and that nobody has adopted yet.
   public var abandonedBytes: Int { Int(truncatingIfNeeded: core.abandonedBytes) }
 
-  /// Made accessible and not purged since: what may have memory behind it.
+  /// In pages that were handed out and not purged since, and in records: what may have memory behind it.
   public var committedBytes: Int { Int(truncatingIfNeeded: core.committedBytes) }
 
   /// Address space kept without memory behind it.
@@ -53,13 +53,13 @@ extension MempoolStatistics {
   /// Address space of all reservations and spans.
   public var mappedBytes: Int { Int(truncatingIfNeeded: core.mappedBytes) }
 
-  /// The allocator's own records, within ``committedBytes`` or beside it.
+  /// The allocator's own records; part of ``committedBytes``.
   public var metadataBytes: Int { Int(truncatingIfNeeded: core.metadataBytes) }
 
-  /// The most that ``activeBytes`` was when a slab, run or span was taken.
+  /// The most that ``activeBytes`` has been, at most: the peaks of segments and spans, added.
   public var peakActiveBytes: Int { Int(truncatingIfNeeded: core.peakActiveBytes) }
 
-  /// The most that ``committedBytes`` was.
+  /// The most that ``committedBytes`` has been, at least.
   public var peakCommittedBytes: Int { Int(truncatingIfNeeded: core.peakCommittedBytes) }
 
   /// Given back to the system, counted again each time.
@@ -106,6 +106,9 @@ extension MempoolStatistics {
 
   /// Claims that found nothing after their last pass.
   public var claimFailures: Int { Int(truncatingIfNeeded: core.claimFailures) }
+
+  /// Bytes in runs of fragments that are live; part of ``allocatedBytes``.
+  public var runBytes: Int { Int(truncatingIfNeeded: core.runBytes) }
 
   /// Spans, each mapped on its own, that are live.
   public var spanCount: Int { Int(truncatingIfNeeded: core.spanCount) }

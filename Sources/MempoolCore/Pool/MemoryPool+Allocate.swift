@@ -44,7 +44,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   ) -> UnsafeMutableRawPointer? {
     if alignment <= 8 || alignment <= 16 && byteCount >= 16 { return allocate(byteCount, call: call) }
     guard start() else { return exhausted(byteCount, call) }
-    if isPassThrough { return mp_system_memalign(Int(alignment), Int(byteCount)) }
+    if isPassThrough { return mp_system_memalign(Int(bitPattern: alignment), Int(bitPattern: byteCount)) }
     guard byteCount <= UInt(Int.max), alignment <= UInt(Int.max) / 4 else { return exhausted(byteCount, call) }
     if byteCount <= SizeClass.largest, alignment <= SizeClass.largest,
       let sizeClass = SizeClass.index(byteCount, alignment: alignment)

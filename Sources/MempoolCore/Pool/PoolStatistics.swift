@@ -13,7 +13,7 @@ public struct PoolStatistics: Sendable {
   /// The number of this snapshot in its process, from 1.
   public var generation: UInt = 0
 
-  // Bytes. Quiescent: allocated + cached == active, active <= committed, mapped == committed + retained.
+  // Bytes. Quiescent: allocated <= active <= committed <= mapped, and mapped == committed + retained.
 
   /// Asked for by callers since the start: cumulative, summed over threads.
   public var requestedBytes: UInt = 0
@@ -27,17 +27,17 @@ public struct PoolStatistics: Sendable {
   public var cachedBytes: UInt = 0
   /// Of slabs whose owner exited and that nobody has adopted yet.
   public var abandonedBytes: UInt = 0
-  /// Made accessible and not purged since: what may have memory behind it.
+  /// In pages that were handed out and not purged since, and in records: what may have memory behind it.
   public var committedBytes: UInt = 0
   /// Address space kept without memory behind it.
   public var retainedBytes: UInt = 0
   /// Address space of all reservations and spans.
   public var mappedBytes: UInt = 0
-  /// The allocator's own records, within ``committedBytes`` or beside the segment.
+  /// The allocator's own records; part of ``committedBytes``.
   public var metadataBytes: UInt = 0
-  /// The most that ``activeBytes`` was when a slab, run or span was taken.
+  /// The most that ``activeBytes`` has been, at most: the peaks of segments and spans, added.
   public var peakActiveBytes: UInt = 0
-  /// The most that ``committedBytes`` was.
+  /// The most that ``committedBytes`` has been, at least.
   public var peakCommittedBytes: UInt = 0
 
   // Purges, cumulative.
@@ -82,6 +82,8 @@ public struct PoolStatistics: Sendable {
   /// Claims that found nothing after their last pass.
   public var claimFailures: UInt = 0
 
+  /// Bytes in runs of fragments that are live; part of ``allocatedBytes``.
+  public var runBytes: UInt = 0
   /// Spans, each mapped on its own, that are live.
   public var spanCount: UInt = 0
   /// Their bytes.
@@ -101,9 +103,6 @@ public struct PoolStatistics: Sendable {
   public var ownedHeapCount: UInt = 0
   /// Of these, abandoned with slabs in them.
   public var abandonedHeapCount: UInt = 0
-
-  /// Bytes in runs of fragments; part of ``allocatedBytes``.
-  public var runBytes: UInt = 0
 
   /// Rows of ``classes`` that are in use.
   public var classCount: UInt = 0

@@ -41,7 +41,7 @@ extension UnsafeMutablePointer where Pointee == SpanList {
   private static func rounded(_ byteCount: UInt) -> UInt? {
     let page = UInt(mp_system_page_size())
     let (sum, overflow) = byteCount.addingReportingOverflow(page - 1)
-    return overflow ? nil : sum & ~(page - 1)
+    return overflow || sum > UInt(Int.max) ? nil : sum & ~(page - 1)
   }
 
   /// A span of at least `byteCount` zero bytes; nil when the system has none.
