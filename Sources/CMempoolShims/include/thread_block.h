@@ -19,7 +19,7 @@ typedef struct mp_thread_block {
   mp_word base;                 // address of its first page
   mp_word byte_count;           // of its pages; an offset at or past it takes the slow path
   void *_Nullable pages;        // its page table
-  void *_Nonnull heap;          // this thread's heap in the shared pool; the empty heap before and after
+  mp_word heap;                 // address of its heap in the shared pool; of the empty heap before and after
   mp_word state;                // MP_THREAD_NEW, MP_THREAD_LIVE, MP_THREAD_DEAD
   mp_word number;               // spreads threads over cells; 0 until first used
   mp_word registered;           // heaps and leases that this thread holds beside the shared pool's heap

@@ -9,7 +9,7 @@ extension UnsafeMutablePointer where Pointee == Slab {
   @inlinable @inline(__always) static var taken: UInt16 { 0xffff }
 
   @inlinable @inline(__always)
-  func link(_ item: UInt) -> UInt16 { mp_load16_relaxed(pointee.links + Int(item)) }
+  func link(_ item: UInt) -> UInt16 { mp_load16_relaxed(pointee.links + Int(bitPattern: item)) }
 
   /// Hands out one item; 0 when the set is empty. O(1), no atomic read-modify-write.
   @inlinable @inline(__always)
@@ -18,7 +18,7 @@ extension UnsafeMutablePointer where Pointee == Slab {
     if item == 0 { return 0 }
     pointee.head = link(item)
     fenceCompiler()
-    mp_store16_relaxed(pointee.links + Int(item), Self.taken)
+    mp_store16_relaxed(pointee.links + Int(bitPattern: item), Self.taken)
     used.addUnshared(1)
     return pointee.base &+ item &* pointee.itemSize
   }
@@ -27,7 +27,7 @@ extension UnsafeMutablePointer where Pointee == Slab {
   @inlinable @inline(__always)
   func put(_ item: UInt) -> UInt16 {
     let head = pointee.head
-    mp_store16_relaxed(pointee.links + Int(item), head)
+    mp_store16_relaxed(pointee.links + Int(bitPattern: item), head)
     fenceCompiler()
     pointee.head = UInt16(truncatingIfNeeded: item)
     used.addUnshared(~0)

@@ -60,7 +60,7 @@ extension UnsafeMutablePointer where Pointee == Slab {
 
   /// The cell of `item`. Set: not freed by another thread.
   @inlinable @inline(__always)
-  func cell(_ item: UInt) -> AtomicPointer { AtomicPointer(self, word: Slab.cellsWord &+ Int(item >> 6)) }
+  func cell(_ item: UInt) -> AtomicPointer { AtomicPointer(self, word: Slab.cellsWord &+ Int(bitPattern: item >> 6)) }
 
   @inlinable @inline(__always)
   func isUncollected(_ item: UInt) -> Bool { cell(item).loadRelaxed() >> (item & 63) & 1 == 0 }

@@ -9,7 +9,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   @inlinable @inline(__always)
   public func allocate(_ byteCount: UInt, call: StaticString = "allocate") -> UnsafeMutableRawPointer? {
     if self == .shared, byteCount <= SizeClass.largest {
-      let heap = threadBlock().pointee.heap.assumingMemoryBound(to: ThreadHeap.self)
+      let heap = threadBlock().heapRecord.assumingMemoryBound(to: ThreadHeap.self)
       let address = heap.current(SizeClass.index(byteCount)).take()
       if address != 0 {
         heap.requested.addUnshared(byteCount)

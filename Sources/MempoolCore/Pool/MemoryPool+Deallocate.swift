@@ -13,12 +13,12 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     let offset = address &- block.pointee.base
     if self == .shared, offset < block.pointee.byte_count {
       let entry =
-        block.pointee.pages.unsafelyUnwrapped.assumingMemoryBound(to: PageEntry.self) + Int(offset >> Page.shift)
+        block.pointee.pages.unsafelyUnwrapped.assumingMemoryBound(to: PageEntry.self) + Int(bitPattern: offset >> Page.shift)
       let reciprocal = entry.reciprocal.loadRelaxed()
       let (item, rest) = (address &- entry.base.loadRelaxed()).multipliedFullWidth(by: reciprocal)
       let heap = entry.heap.loadRelaxed()
       // No slab: reciprocal is 0, so rest < reciprocal fails, as it does inside an item.
-      if rest < reciprocal, heap == UInt(bitPattern: block.pointee.heap) {
+      if rest < reciprocal, heap == block.pointee.heap {
         let slab = entry.slab.loadPointerRelaxed().unsafelyUnwrapped.assumingMemoryBound(to: Slab.self)
         if slab.link(item) == SlabPointer.taken, !slab.isUncollected(item) {
           let head = slab.put(item)

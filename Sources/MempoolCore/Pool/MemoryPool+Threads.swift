@@ -7,7 +7,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     let block = threadBlock()
     if self == .shared {
       if block.pointee.state == UInt(MP_THREAD_LIVE) {
-        return block.pointee.heap.assumingMemoryBound(to: ThreadHeap.self)
+        return block.heapRecord.assumingMemoryBound(to: ThreadHeap.self)
       }
       return block.pointee.state == UInt(MP_THREAD_NEW) ? startThread(block) : nil
     }
@@ -49,7 +49,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     block.pointee.base = pointee.first.pointee.base
     block.pointee.byte_count = pointee.first.pageBytes
     block.pointee.pages = UnsafeMutableRawPointer(pointee.first.pointee.entries)
-    block.pointee.heap = UnsafeMutableRawPointer(heap)
+    block.pointee.heap = UInt(bitPattern: heap)
     block.pointee.state = UInt(MP_THREAD_LIVE)
     mp_thread_exit_arm()  // may allocate
     return heap

@@ -62,9 +62,9 @@ enum Process {
   static func threadExits() {
     let block = threadBlock()
     let wasLive = block.pointee.state == UInt(MP_THREAD_LIVE)
-    let heap = block.pointee.heap.assumingMemoryBound(to: ThreadHeap.self)
+    let heap = block.heapRecord.assumingMemoryBound(to: ThreadHeap.self)
     block.pointee.state = UInt(MP_THREAD_DEAD)
-    block.pointee.heap = mp_empty_heap_address()
+    block.pointee.heap = UInt(bitPattern: mp_empty_heap_address())
     block.pointee.base = 0
     block.pointee.byte_count = 0
     for slot in 0..<Int(MP_THREAD_RECENT) { mp_thread_recent(block)[slot].owner = 0 }

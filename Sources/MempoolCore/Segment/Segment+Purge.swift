@@ -61,14 +61,12 @@ extension UnsafeMutablePointer where Pointee == Segment {
     while visited < total, purged < limit {
       let (held, seen) = holdIdle(page, atMost: min(limit - purged, total - page))
       if held > 0 {
-        let start = UnsafeMutableRawPointer(bitPattern: address(ofPage: page)).unsafelyUnwrapped
-        let done = mp_pages_purge(start, Int(held << Page.shift)) == 0
+        let whole = wholeSystemPages(page, held)
+        let done = !whole.isEmpty && purgeHeld(whole)
         for page in page..<page + held {
-          if done { _ = pointee.touched.advanced(by: Int(page / 64)).fetchAndRelaxed(~(1 << (page % 64))) }
           _ = pointee.bitmap.release(run: Int(Page.fragmentCount), at: Int(page * Page.fragmentCount))
         }
-        guard done else { break }
-        purged += held
+        if done { purged += UInt(whole.count) }
       }
       visited += seen
       page = page + seen < total ? page + seen : 0
@@ -81,6 +79,20 @@ extension UnsafeMutablePointer where Pointee == Segment {
     }
     _ = purging.fetchAddAcquireRelease(0 &- 1)  // release: pairs with the acquire in waitForPurges()
     return purged
+  }
+
+  // Those of the pages that fill pages of the system's, which may be larger.
+  private func wholeSystemPages(_ first: UInt, _ count: UInt) -> Range<UInt> {
+    let group = max(1, UInt(mp_system_page_size()) >> Page.shift)
+    let low = (first + group - 1) / group * group, high = (first + count) / group * group
+    return low..<max(low, high)
+  }
+
+  private func purgeHeld(_ pages: Range<UInt>) -> Bool {
+    let start = UnsafeMutableRawPointer(bitPattern: address(ofPage: pages.lowerBound)).unsafelyUnwrapped
+    guard mp_pages_purge(start, pages.count << Int(Page.shift)) == 0 else { return false }
+    for page in pages { _ = pointee.touched.advanced(by: Int(page / 64)).fetchAndRelaxed(~(1 << (page % 64))) }
+    return true
   }
 
   /// Claims the touched empty pages that begin at `first`, as long as they are neighbours. `seen`: pages to go on by.

@@ -128,7 +128,7 @@ extension UnsafeMutablePointer where Pointee == Segment {
   // Under the arena's lock: more of its own range, or, where there is none, pages from the far end of the segment.
   private func refillArena(_ wanted: UInt) -> (start: UInt, byteCount: UInt)? {
     let start = pointee.arenaCommitted
-    let step: UInt = 64 << 10
+    let step = SegmentLayout.largestSystemPage
     let count = (wanted + step - 1) & ~(step - 1)
     if pointee.arenaLimit - start >= count {
       let range = UnsafeMutableRawPointer(bitPattern: start).unsafelyUnwrapped

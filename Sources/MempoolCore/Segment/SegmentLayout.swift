@@ -6,6 +6,7 @@ struct SegmentLayout {
   static var waitOffset: Int { (arenaOffset + MemoryLayout<MetadataArena>.stride + 63) & ~63 }
   /// Pages become accessible in steps of this many bytes.
   static var commitStep: UInt { 4 << 20 }
+  static var largestSystemPage: UInt { 64 << 10 }
   /// The arena's own range of an elastic segment is this part of its pages: enough for slabs of 32-byte items throughout.
   static var arenaShare: UInt { 8 }
 
@@ -30,8 +31,9 @@ struct SegmentLayout {
     let bitmapBytes = UInt(AtomicBitmap.byteCount(cellCount: Int(pageCapacity), runLengths: Self.runLengths))
     touched = aligned(bitmap + bitmapBytes, 64)
     let touchedEnd = touched + (pageCapacity + 63) / 64 * 8
-    arenaStart = elastic ? aligned(touchedEnd, Page.byteCount) : touchedEnd
-    arenaLimit = elastic ? arenaStart + aligned((pageCapacity << Page.shift) / Self.arenaShare, 64 << 10) : arenaStart
+    // Pages of the system's are up to 64 KiB, and become accessible as a whole.
+    arenaStart = elastic ? aligned(touchedEnd, Self.largestSystemPage) : touchedEnd
+    arenaLimit = elastic ? arenaStart + aligned((pageCapacity << Page.shift) / Self.arenaShare, Self.largestSystemPage) : arenaStart
     base = aligned(arenaLimit, pageAlignment)
     end = base + pageCapacity << Page.shift
   }
@@ -59,9 +61,9 @@ extension UnsafeMutablePointer where Pointee == Segment {
   static func elastic(byteCount: UInt, _ settings: Segment.Settings) -> SegmentPointer? {
     var pages = max(byteCount, smallestReserve) >> Page.shift
     while pages << Page.shift >= smallestReserve {
-      let layout = SegmentLayout(pageCapacity: pages, elastic: true, pageAlignment: Page.byteCount)
-      if let memory = mp_pages_reserve(Int(layout.end), Int(AddressMap.granule)) {
-        let end = (layout.end + Page.byteCount - 1) & ~(Page.byteCount - 1)
+      let layout = SegmentLayout(pageCapacity: pages, elastic: true, pageAlignment: SegmentLayout.largestSystemPage)
+      let end = (layout.end + SegmentLayout.largestSystemPage - 1) & ~(SegmentLayout.largestSystemPage - 1)
+      if let memory = mp_pages_reserve(Int(end), Int(AddressMap.granule)) {
         if mp_pages_commit(memory, Int(layout.arenaStart)) == 0 {
           _ = mp_pages_huge(memory, Int(end), 0)
           return place(layout, UInt(bitPattern: memory), end, .elastic, settings)
