@@ -52,7 +52,7 @@ stress: ground ## Run the stress scenarios under a sanitizer
 bench: command ## Measure Mempool against the C library, phase by phase
 	@$(COMMAND)/release/mempool bench $(BENCH)
 
-libraries: ground $(INTERPOSER)/mempool-c.map $(INTERPOSER)/mempool-malloc.map ## Build the two shared libraries
+libraries: ground $(INTERPOSER)/default-visibility $(INTERPOSER)/mempool-c.map $(INTERPOSER)/mempool-malloc.map ## Build the two shared libraries
 	$(call shared-library,mempool-c,libmempool.so)
 	$(call shared-library,mempool-malloc,libmempool-malloc.so)
 
@@ -87,18 +87,24 @@ ground:
 
 # A shared library shows what its list of exports names and nothing else: the Embedded runtime's own symbols, preloaded into a
 # Swift program, would replace the real ones. All symbols are bound when it is loaded: binding one during the first malloc
-# would enter the loader, which allocates.
+# would enter the loader, which allocates. The linker does not notice that only the list has changed.
 define shared-library
 @[ ! $(INTERPOSER)/$(1).map -nt $(INTERPOSER)/release/lib$(1).so ] || rm -f $(INTERPOSER)/release/lib$(1).so
 $(SWIFT) build -c release --traits Interposer --scratch-path $(INTERPOSER) --product $(1) \
   -Xlinker -soname=$(2) -Xlinker --version-script=$(abspath $(INTERPOSER))/$(1).map -Xlinker -z -Xlinker now
 @install -d $(INTERPOSER)/stage
-@cmp -s $(INTERPOSER)/release/lib$(1).so $(INTERPOSER)/stage/$(2) || \
-  install -m 755 $(INTERPOSER)/release/lib$(1).so $(INTERPOSER)/stage/$(2)
+@[ $(INTERPOSER)/stage/$(2) -nt $(INTERPOSER)/release/lib$(1).so ] || \
+  { install -m 755 $(INTERPOSER)/release/lib$(1).so $(INTERPOSER)/stage/$(2).new && \
+    $(INTERPOSER)/default-visibility $(INTERPOSER)/stage/$(2).new && \
+    mv $(INTERPOSER)/stage/$(2).new $(INTERPOSER)/stage/$(2); }
 endef
 
-$(INTERPOSER)/mempool-c.map: $(wildcard Sources/CMempool/exports.txt)
-$(INTERPOSER)/mempool-malloc.map: $(wildcard Sources/MempoolMalloc/exports.txt)
+$(INTERPOSER)/default-visibility: scripts/default-visibility.c
+	@install -d $(@D)
+	$(CC) -O1 -Wall -Wextra -o $@ $<
+
+$(INTERPOSER)/mempool-c.map: Sources/CMempool/exports.txt
+$(INTERPOSER)/mempool-malloc.map: Sources/MempoolMalloc/exports.txt
 $(INTERPOSER)/%.map:
 	@install -d $(@D)
-	@{ echo '{ global:'; sed 's/#.*//; s/[[:space:]]//g; /./!d; s/$$/;/' $(or $<,/dev/null); echo 'local: *; };'; } >$@
+	@{ echo '{ global:'; sed 's/#.*//; s/[[:space:]]//g; /./!d; s/$$/;/' $<; echo 'local: *; };'; } >$@
