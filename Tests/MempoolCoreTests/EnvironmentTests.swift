@@ -46,6 +46,7 @@ import Testing
     #expect(settings.smallObjects == .classes)
     #expect(settings.purgeDelayMilliseconds == 1000)
     #expect(settings.statisticsFormat == nil)
+    #expect(settings.statisticsProcess == 0)
     #expect(settings.statisticsPath.isEmpty)
     for variable in Self.allVariables { #expect(!settings.isGiven(variable)) }
   }
@@ -55,6 +56,7 @@ import Testing
       "MPMAXRETRIES": "0", "MPWAITTIME": "250", "MEMPOOL_RESERVE": "2T", "MEMPOOL_FIXED": "64m", "MEMPOOL_LOCK": "1",
       "MEMPOOL_PREFAULT": "0", "MEMPOOL_EXHAUSTION": "system", "MEMPOOL_SMALL": "dense", "MEMPOOL_PURGE_DELAY": "0",
       "MEMPOOL_SHOW_STATS": "json", "MEMPOOL_STATS_FILE": "/tmp/a%pb",
+      "MEMPOOL_STATS_PROCESS": "4711",
     ])
     #expect(lines.isEmpty)
     #expect(settings.maxRetries == 0)
@@ -67,6 +69,7 @@ import Testing
     #expect(settings.smallObjects == .dense)
     #expect(settings.purgeDelayMilliseconds == 0)
     #expect(settings.statisticsFormat == .json)
+    #expect(settings.statisticsProcess == 4711)
     #expect(settings.statisticsPath.withCString { String(cString: $0) } == "/tmp/a\(getpid())b")
     for variable in Self.allVariables { #expect(settings.isGiven(variable)) }
     let options = settings.poolOptions
@@ -198,6 +201,12 @@ import Testing
   @Test func theReportGoesToStandardErrorOtherwise() {
     let lines = Self.with(["MEMPOOL_SHOW_STATS": "1"]) { EnvironmentSettings.read().report(.shared) }
     #expect(lines == ["mempool: statistics of process \(getpid())"])
+    for (process, count) in [("\(getpid())", 1), ("0", 1), ("1", 0)] {
+      let lines = Self.with(["MEMPOOL_SHOW_STATS": "1", "MEMPOOL_STATS_PROCESS": process]) {
+        EnvironmentSettings.read().report(.shared)
+      }
+      #expect(lines.count == count, "for process \(process)")
+    }
     #expect(Self.with([:]) { EnvironmentSettings.read().report(.shared) }.isEmpty)
   }
 

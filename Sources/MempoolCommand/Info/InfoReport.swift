@@ -37,9 +37,11 @@ struct InfoReport: Encodable {
   let classes: [SizeClass]?
 
   static func current() -> InfoReport {
-    InfoReport(
-      machine: .current(), environment: Variable.all(),
-      classes: SizeClass.table(MempoolCore.MemoryPoolPointer.shared.statistics()))
+    // The pool starts with its first allocation.
+    let pool = MemoryPoolPointer.shared
+    pool.deallocate(pool.allocate(1))
+    return InfoReport(
+      machine: .current(), environment: Variable.all(), classes: SizeClass.table(pool.statistics()))
   }
 }
 

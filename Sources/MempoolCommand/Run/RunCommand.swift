@@ -29,6 +29,9 @@
         valueName: "path"))
     var statsFile: String?
 
+    @Flag(help: "Write statistics for every process that the program starts, too.")
+    var statsOfChildren = false
+
     @Option(
       help: ArgumentHelp(
         "Take this much memory at the start, and no more ever after. Bytes, or with K, M, G or T.", valueName: "size"))
@@ -63,7 +66,11 @@
       var launch = Launch(
         program: words[0], arguments: Array(words.dropFirst()),
         library: orEnd { () throws(Failure) in try LibraryLocation.find(given: library) })
-      if stats != nil || statsFile != nil { launch.variables["MEMPOOL_SHOW_STATS"] = (stats ?? .text).rawValue }
+      if stats != nil || statsFile != nil || statsOfChildren {
+        launch.variables["MEMPOOL_SHOW_STATS"] = (stats ?? .text).rawValue
+        // The program keeps this process's id.
+        launch.variables["MEMPOOL_STATS_PROCESS"] = statsOfChildren ? "0" : "\(getpid())"
+      }
       if let statsFile { launch.variables["MEMPOOL_STATS_FILE"] = statsFile }
       if let fixed { launch.variables["MEMPOOL_FIXED"] = fixed }
       if locked { launch.variables["MEMPOOL_LOCK"] = "1" }

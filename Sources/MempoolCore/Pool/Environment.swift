@@ -22,6 +22,8 @@ public struct EnvironmentSettings: Sendable {
   public private(set) var statisticsFormat: StatisticsFormat?
   /// Where they go then; empty: standard error.
   public private(set) var statisticsPath = StatisticsPath()
+  /// The process that writes them; 0: every one.
+  public private(set) var statisticsProcess: UInt = 0
   // Bit `rawValue` of each variable that had a readable value.
   private var given: UInt = 0
 
@@ -98,6 +100,7 @@ public struct EnvironmentSettings: Sendable {
     case .purgeDelay: purgeDelayMilliseconds = value
     case .showStatistics: statisticsFormat = value == 0 ? nil : value == 3 ? .json : .text
     case .statisticsFile: break
+    case .statisticsProcess: statisticsProcess = value
     }
   }
 

@@ -1,10 +1,10 @@
 /// A variable of the environment that this package reads. The table in ``row`` drives the parser, the defaults,
 /// `mempool info --environment` and the documentation.
 public enum EnvironmentVariable: UInt, Sendable {
-  case maxRetries, waitTime, reserve, fixed, lock, prefault, exhaustion, small, purgeDelay, showStatistics,
-    statisticsFile
+  case maxRetries, waitTime, reserve, fixed, lock, prefault, exhaustion, small, purgeDelay
+  case showStatistics, statisticsFile, statisticsProcess
 
-  public static var count: UInt { statisticsFile.rawValue + 1 }
+  public static var count: UInt { statisticsProcess.rawValue + 1 }
 
   /// What a value looks like.
   public enum Kind: Sendable {
@@ -84,6 +84,10 @@ public enum EnvironmentVariable: UInt, Sendable {
       Row(
         "MEMPOOL_STATS_FILE", .path, standard: "",
         "Appends them to this file instead of writing them to standard error; %p: the process's id.")
+    case .statisticsProcess:
+      Row(
+        "MEMPOOL_STATS_PROCESS", .number(minimum: 0, maximum: 1 << 31), unit: "process id", standard: "0",
+        "Only this process writes them, not those that it starts; 0: every process.")
     }
   }
 }

@@ -50,7 +50,7 @@ extension EnvironmentSettings {
   /// Writes a pool's statistics to where the environment wants them; does nothing when it does not. For the end of a
   /// process: one `write` to standard error or appended to a file. A file that cannot be written costs one warning line.
   public func report(_ pool: MemoryPoolPointer) {
-    guard let statisticsFormat else { return }
+    guard let statisticsFormat, statisticsProcess == 0 || statisticsProcess == mp_process_id() else { return }
     let statistics = pool.statistics()
     guard !statisticsPath.isEmpty else {
       statistics.write(statisticsFormat, to: mp_error_output_kept())
