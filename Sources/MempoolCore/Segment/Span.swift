@@ -91,13 +91,14 @@ extension UnsafeMutablePointer where Pointee == SpanList {
     if size == old { return address }
     let memory = UnsafeMutableRawPointer(bitPattern: address).unsafelyUnwrapped
     let word = AddressMap.word(span)
+    // Granules leave the map before their memory does: what is unmapped may be another thread's span at once, which must not
+    // be taken out of the map again.
+    let end = address + old
+    let mapped = (end + AddressMap.granule - 1) & ~(AddressMap.granule - 1)
+    let rest = (address + size + AddressMap.granule - 1) & ~(AddressMap.granule - 1)
+    AddressMap.set(0, from: rest, to: end)
     if mp_pages_resize(memory, Int(old), Int(size)) == 0 {
-      let end = address + old
-      let mapped = (end + AddressMap.granule - 1) & ~(AddressMap.granule - 1)
-      if size < old {
-        let rest = (address + size + AddressMap.granule - 1) & ~(AddressMap.granule - 1)
-        if rest < mapped { AddressMap.set(0, from: rest, to: end) }
-      } else if address + size > mapped, !AddressMap.set(word, from: mapped, to: address + size) {
+      if address + size > mapped, !AddressMap.set(word, from: mapped, to: address + size) {
         _ = mp_pages_resize(memory, Int(size), Int(old))
         return nil
       }
@@ -105,18 +106,20 @@ extension UnsafeMutablePointer where Pointee == SpanList {
       count(0, size &- old)
       return address
     }
+    AddressMap.set(word, from: rest, to: end)
     guard let place = mp_pages_reserve(Int(size), Int(AddressMap.granule)) else { return nil }
     let moved = UInt(bitPattern: place)
     guard AddressMap.set(word, from: moved, to: moved + size) else {
       _ = mp_pages_release(place, Int(size))
       return nil
     }
+    AddressMap.set(0, from: address, to: end)
     guard mp_pages_move(memory, Int(old), place, Int(size)) == 0 else {
+      AddressMap.set(word, from: address, to: end)
       AddressMap.set(0, from: moved, to: moved + size)
       _ = mp_pages_release(place, Int(size))
       return nil
     }
-    AddressMap.set(0, from: address, to: address + old)
     span.pointee.address = moved
     span.pointee.byteCount = size
     count(0, size &- old)
