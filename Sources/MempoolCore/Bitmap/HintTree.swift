@@ -146,14 +146,16 @@ struct HintTree {
 
   // MARK: Checking
 
-  /// Whether every hint says exactly what its child says, hints of cells that do not exist yet being clear. While no thread
-  /// is inside a call.
+  /// Whether every hint says exactly what its child says, hints of cells that do not exist yet being clear: of those, it looks
+  /// at as far as the next word, for a bitmap may have room for a thousand times as many. While no thread is inside a call.
   func isConsistent() -> Bool {
     var childCount = bitmap.cellCount
+    var looked = childCount
     var level = 0
     while true {
       let count = wordCount(level)
-      for index in 0..<count {
+      looked = min(count, (looked + Cell.itemCount - 1) >> Self.shift + 1)
+      for index in 0..<looked {
         let existing = ~Cell.surplus(beyond: childCount - index << Self.shift)
         if word(level, index).loadRelaxed() != fullChildren(level, index, existing) { return false }
       }
