@@ -23,6 +23,7 @@ public struct ThreadHeap {
   var samples: AtomicWord  // 70: requests that took the slow path, the sample that the live estimate is made of
   var sampledBytes: AtomicWord  // 71: bytes that those asked for
   var sampledSlots: AtomicWord  // 72: bytes of the items that they got
+  var cachedRunBytes: AtomicWord  // 73: bytes of the runs kept
 
   var registry: HeapRegistryPointer
   var index: UInt
@@ -34,6 +35,7 @@ public struct ThreadHeap {
   var room: InlineArray<64, SlabPointer?>
   // Live slabs of each class, up to 255: later slabs are larger.
   var made: InlineArray<64, UInt8>
+  var runs: RunCache
 }
 
 public typealias ThreadHeapPointer = UnsafeMutablePointer<ThreadHeap>
@@ -48,6 +50,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
   var samples: AtomicPointer { AtomicPointer(self, word: 70) }
   var sampledBytes: AtomicPointer { AtomicPointer(self, word: 71) }
   var sampledSlots: AtomicPointer { AtomicPointer(self, word: 72) }
+  var cachedRunBytes: AtomicPointer { AtomicPointer(self, word: 73) }
 
   @inlinable @inline(__always)
   public func current(_ sizeClass: Int) -> SlabPointer {
@@ -64,6 +67,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
   func start(_ registry: HeapRegistryPointer, index: UInt) {
     pointee.registry = registry
     pointee.index = index
+    pointee.runs = RunCache()
     clearCurrent()
   }
 
@@ -238,6 +242,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
 
   /// Puts current slabs back in their lists; before the owner gives the heap up.
   func unseat() {
+    releaseRuns()
     for sizeClass in 0..<SizeClass.count {
       let slab = current(sizeClass)
       guard slab != Self.emptySlab else { continue }
@@ -286,7 +291,12 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
       pointee.made[sizeClass] = 0
     }
     slabs.storeRelaxed(0)
-    if !isOwn { clearCurrent() }
+    if !isOwn {
+      clearCurrent()
+      // What another thread kept is lost to the child: it may have been in the middle of keeping it.
+      pointee.runs = RunCache()
+      cachedRunBytes.storeRelaxed(0)
+    }
   }
 
   /// Rebuilds a slab's free set from its links and cells, whatever another thread was about to do to it.
@@ -318,8 +328,9 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     let sizeClass = Int(slab.pointee.sizeClass)
     slabs.addUnshared(1)
     if pointee.made[sizeClass] < 255 { pointee.made[sizeClass] += 1 }
-    let isCurrent = current(sizeClass) == slab
-    slab.pointee.place = isCurrent ? .current : .full
-    if !isCurrent { settle(slab) }
+    // The forking thread was in no allocation: its own slabs' places are right. One may be current in another heap of its own.
+    if owner.loadRelaxed() != 0, slab.pointee.place == .current { return }
+    slab.pointee.place = .full
+    settle(slab)
   }
 }

@@ -1,4 +1,4 @@
-public import CMempoolShims
+import CMempoolShims
 
 extension UnsafeMutablePointer where Pointee == MemoryPool {
   /// `byteCount` bytes, aligned to 16 from 16 bytes on and to 8 below; nil when the pool is exhausted, with errno ENOMEM.
@@ -104,16 +104,25 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       address = span.pointee.address
       isZero = true
     } else {
-      guard let (run, _) = claimRun(byteCount, alignment: 1) else { return nil }
-      address = run.address
-      isZero = run.isZero
+      if byteCount <= RunCache.largestRun, let run = threadHeap()?.takeRun(Self.fragments(byteCount)) {
+        address = run.address
+        isZero = false
+      } else {
+        guard let (run, _) = claimRun(byteCount, alignment: 1) else { return nil }
+        address = run.address
+        isZero = run.isZero
+      }
     }
     if let heap = threadHeap() { heap.requested.addUnshared(byteCount) }
     return (UnsafeMutableRawPointer(bitPattern: address).unsafelyUnwrapped, isZero)
   }
 
+  private static func fragments(_ byteCount: UInt) -> UInt {
+    max(1, (byteCount + Page.fragmentByteCount - 1) >> Page.fragmentShift)
+  }
+
   private func claimRun(_ byteCount: UInt, alignment: UInt) -> (SegmentPointer.Run, SegmentPointer)? {
-    let fragments = max(1, (byteCount + Page.fragmentByteCount - 1) >> Page.fragmentShift)
+    let fragments = Self.fragments(byteCount)
     let pages = (fragments + Page.fragmentCount - 1) / Page.fragmentCount + alignment >> Page.shift
     return segments.claim(pages: pages) { segment in
       alignment <= Page.fragmentByteCount

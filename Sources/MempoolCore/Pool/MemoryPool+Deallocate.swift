@@ -12,8 +12,8 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     let block = threadBlock()
     let offset = address &- block.pointee.base
     if self == .shared, offset < block.pointee.byte_count {
-      let entry =
-        block.pointee.pages.unsafelyUnwrapped.assumingMemoryBound(to: PageEntry.self) + Int(bitPattern: offset >> Page.shift)
+      let entries = block.pointee.pages.unsafelyUnwrapped.assumingMemoryBound(to: PageEntry.self)
+      let entry = entries + Int(bitPattern: offset >> Page.shift)
       let reciprocal = entry.reciprocal.loadRelaxed()
       let (item, rest) = (address &- entry.base.loadRelaxed()).multipliedFullWidth(by: reciprocal)
       let heap = entry.heap.loadRelaxed()
@@ -43,7 +43,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     switch locate(pointer, call) {
     case .item(let slab, let item): deallocate(slab, item, call)
     case .run(let segment, let head, let count):
-      if !segment.releaseRun(head, count) { misuse(call, UInt(bitPattern: pointer), "double free") }
+      if !release(segment, head, count) { misuse(call, UInt(bitPattern: pointer), "double free") }
     case .span(let span):
       if !spans.take(span) { misuse(call, UInt(bitPattern: pointer), "double free") }
       spans.deallocate(span)
@@ -51,6 +51,13 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       _ = fallbackLive.fetchAddRelaxed(0 &- 1)
       mp_system_free(pointer)
     }
+  }
+
+  private func release(_ segment: SegmentPointer, _ head: UInt, _ count: UInt) -> Bool {
+    guard segment.isShortRun(head, count), let heap = ownedHeap() else { return segment.releaseRun(head, count) }
+    guard segment.retire(head) else { return false }
+    if !heap.keepRun(segment, head, count) { segment.releaseShortRun(head, count) }
+    return true
   }
 
   private func deallocate(_ slab: SlabPointer, _ item: UInt, _ call: StaticString) {

@@ -14,8 +14,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       count(segment, into: &statistics)
       return false
     }
-    let slabBytes = statistics.allocatedBytes - statistics.runBytes
-    countHeaps(into: &statistics, slabBytes: slabBytes)
+    countHeaps(into: &statistics)
     let spanBytes = spans.liveBytes.loadRelaxed()
     statistics.spanCount = spans.liveCount.loadRelaxed()
     statistics.spanBytes = spanBytes
@@ -91,7 +90,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     }
   }
 
-  private func countHeaps(into statistics: inout PoolStatistics, slabBytes: UInt) {
+  private func countHeaps(into statistics: inout PoolStatistics) {
     var sampledBytes: UInt = 0, sampledSlots: UInt = 0
     let count = registry.count
     for index in 0..<count {
@@ -100,6 +99,10 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       statistics.remoteFreesDrained &+= heap.collected.loadRelaxed()
       sampledBytes &+= heap.sampledBytes.loadRelaxed()
       sampledSlots &+= heap.sampledSlots.loadRelaxed()
+      let keptBytes = min(heap.cachedRunBytes.loadRelaxed(), statistics.runBytes)
+      statistics.runBytes -= keptBytes
+      statistics.allocatedBytes -= keptBytes
+      statistics.cachedBytes += keptBytes
       if index == 0 { continue }
       statistics.heapCount += 1
       if registry.isOwned(index) {
@@ -110,7 +113,8 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     }
     let share = sampledSlots == 0 ? 1 : Double(sampledBytes) / Double(sampledSlots)
     statistics.requestedLiveEstimateBytes =
-      UInt(Double(slabBytes) * min(share, 1)) + statistics.runBytes + spans.liveBytes.loadRelaxed()
+      UInt(Double(statistics.allocatedBytes - statistics.runBytes) * min(share, 1)) + statistics.runBytes
+      + spans.liveBytes.loadRelaxed()
   }
 
   /// Whether everything that can be compared agrees: bitmaps and hints, each slab's free set, cells and count, lists and

@@ -30,6 +30,15 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     body(mp_thread_recent(block) + slot)
   }
 
+  /// The heap that the calling thread has in this pool and remembers; nil does not mean that it has none. O(1).
+  func ownedHeap() -> ThreadHeapPointer? {
+    let block = threadBlock()
+    guard block.pointee.state == UInt(MP_THREAD_LIVE) else { return nil }
+    if self == .shared { return block.heapRecord.assumingMemoryBound(to: ThreadHeap.self) }
+    let entry = mp_thread_recent(block)[Int(pointee.id) % Int(MP_THREAD_RECENT)]
+    return entry.owner == pointee.id ? entry.value?.assumingMemoryBound(to: ThreadHeap.self) : nil
+  }
+
   /// The heap that a thread has in this pool already. O(heaps): threads remember the pools that they used last.
   func ownHeap(of block: ThreadBlock) -> ThreadHeapPointer? {
     guard state.loadRelaxed() == MemoryPool.State.ready else { return nil }

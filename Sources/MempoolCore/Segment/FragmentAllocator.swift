@@ -140,15 +140,12 @@ extension UnsafeMutablePointer where Pointee == Segment {
   /// Gives back the run of `count` fragments that begins at `head`, as ``run(at:)`` found it. False: somebody else gave it
   /// back in between.
   func releaseRun(_ head: UInt, _ count: UInt) -> Bool {
-    let first = (head - pointee.base) >> Page.fragmentShift
-    if count < Page.fragmentCount, entry(of: head).kind == .fragments {
-      let bit = first & (Page.fragmentCount - 1)
-      // Who clears the head bit has the run; relaxed, as the release of the fragments follows.
-      if entry(of: head).heads.fetchAndRelaxed(~(1 << bit)) & 1 << bit == 0 { return false }
-      _ = entry(of: head).lasts.fetchAndRelaxed(~(1 << (bit + count - 1)))
-      releaseItems(at: first, count)
+    if isShortRun(head, count) {
+      guard retire(head) else { return false }
+      releaseShortRun(head, count)
       return true
     }
+    let first = (head - pointee.base) >> Page.fragmentShift
     let headEntry = entry(of: head)
     let kind = PageKind.longRun.rawValue
     if headEntry.heap.compareAndSwapRelaxed(kind, PageKind.longRunRest.rawValue) != kind { return false }
@@ -162,6 +159,30 @@ extension UnsafeMutablePointer where Pointee == Segment {
     }
     releaseItems(at: first, count)
     return true
+  }
+
+  private func headBit(_ head: UInt) -> UInt { 1 << (head >> Page.fragmentShift & (Page.fragmentCount - 1)) }
+
+  /// Whether the run lies inside a page cut into runs.
+  func isShortRun(_ head: UInt, _ count: UInt) -> Bool {
+    count < Page.fragmentCount && entry(of: head).kind == .fragments
+  }
+
+  /// Takes a short run out of use, its fragments still taken: true for exactly one of those who try. Relaxed: what is then
+  /// done with the fragments stays in this thread, or is released.
+  func retire(_ head: UInt) -> Bool {
+    let bit = headBit(head)
+    return entry(of: head).heads.fetchAndRelaxed(~bit) & bit != 0
+  }
+
+  /// Puts a retired run to use again.
+  func revive(_ head: UInt) { _ = entry(of: head).heads.fetchOrRelaxed(headBit(head)) }
+
+  /// Gives a retired run's fragments back.
+  func releaseShortRun(_ head: UInt, _ count: UInt) {
+    let first = (head - pointee.base) >> Page.fragmentShift
+    _ = entry(of: head).lasts.fetchAndRelaxed(~(1 << (first & (Page.fragmentCount - 1) + count - 1)))
+    releaseItems(at: first, count)
   }
 
   /// Lengthens the run of `count` fragments at `head` to `wanted`, if the fragments behind it, in its page, are free.

@@ -33,7 +33,8 @@ struct SegmentLayout {
     let touchedEnd = touched + (pageCapacity + 63) / 64 * 8
     // Pages of the system's are up to 64 KiB, and become accessible as a whole.
     arenaStart = elastic ? aligned(touchedEnd, Self.largestSystemPage) : touchedEnd
-    arenaLimit = elastic ? arenaStart + aligned((pageCapacity << Page.shift) / Self.arenaShare, Self.largestSystemPage) : arenaStart
+    let arenaBytes = elastic ? aligned((pageCapacity << Page.shift) / Self.arenaShare, Self.largestSystemPage) : 0
+    arenaLimit = arenaStart + arenaBytes
     base = aligned(arenaLimit, pageAlignment)
     end = base + pageCapacity << Page.shift
   }
