@@ -1,0 +1,113 @@
+import Foundation
+import Testing
+
+@testable import MempoolCore
+
+/// Records say by a number where each of their shared words lives. Here the numbers are compared with the compiler's layout.
+@Suite struct SharedWordsTests {
+  /// One accessor: the name that it has in the sources, where it points, where the compiler put the field.
+  struct Row {
+    let name: String
+    let found: Int
+    let expected: Int?
+
+    init<Record, Place>(
+      _ name: String, _ field: PartialKeyPath<Record>, _ place: (UnsafeMutablePointer<Record>) -> Place
+    ) {
+      let record = UnsafeMutablePointer<Record>.allocate(capacity: 1)
+      defer { record.deallocate() }
+      let address =
+        switch place(record) {
+        case let word as AtomicPointer: UInt(bitPattern: word.word)
+        case let mutex as MutexPointer: UInt(bitPattern: mutex)
+        default: UInt(0)
+        }
+      self.name = "\(Record.self).\(name)"
+      found = Int(bitPattern: address &- UInt(bitPattern: record))
+      expected = MemoryLayout<Record>.offset(of: field)
+    }
+  }
+
+  static let rows: [Row] = [
+    Row("state", \Mutex.state) { $0.state },
+    Row("state", \ReadWriteLock.state) { $0.state },
+    Row("wakeups", \ReadWriteLock.wakeups) { $0.wakeups },
+
+    Row("pageCount", \Segment.pageCount) { $0.pageCount },
+    Row("usedPages", \Segment.usedPages) { $0.usedPages },
+    Row("idlePages", \Segment.idlePages) { $0.idlePages },
+    Row("idleLow", \Segment.idleLow) { $0.idleLow },
+    Row("tick", \Segment.tick) { $0.tick },
+    Row("purging", \Segment.purging) { $0.purging },
+    Row("purgedBytes", \Segment.purgedBytes) { $0.purgedBytes },
+    Row("purgePasses", \Segment.purgePasses) { $0.purgePasses },
+    Row("next", \Segment.next) { $0.next },
+    Row("growth", \Segment.growth) { $0.growth },
+    Row("purgeCursor", \Segment.purgeCursor) { $0.purgeCursor },
+    Row("peakPages", \Segment.peakPages) { $0.peakPages },
+    Row("newestWord", \SegmentList.newest) { $0.newestWord },
+    Row("mutex", \SegmentList.lock) { $0.mutex },
+    Row("limitHits", \SegmentList.limitHits) { $0.limitHits },
+    Row("mutex", \MetadataArena.lock) { $0.mutex },
+    Row("usedBytes", \MetadataArena.usedBytes) { $0.usedBytes },
+    Row("reciprocal", \PageEntry.reciprocal) { $0.reciprocal },
+    Row("base", \PageEntry.base) { $0.base },
+    Row("slab", \PageEntry.slab) { $0.slab },
+    Row("heap", \PageEntry.heap) { $0.heap },
+    Row("liveCount", \SpanList.liveCount) { $0.liveCount },
+    Row("liveBytes", \SpanList.liveBytes) { $0.liveBytes },
+    Row("peakBytes", \SpanList.peakBytes) { $0.peakBytes },
+    Row("mutex", \SpanList.mutex) { $0.mutex },
+
+    Row("used", \Slab.used) { $0.used },
+    Row("summary", \Slab.summary) { $0.summary },
+    Row("pendingNext", \Slab.pendingNext) { $0.pendingNext },
+    Row("requested", \ThreadHeap.requested) { $0.requested },
+    Row("pending", \ThreadHeap.pending) { $0.pending },
+    Row("owner", \ThreadHeap.owner) { $0.owner },
+    Row("collected", \ThreadHeap.collected) { $0.collected },
+    Row("slabs", \ThreadHeap.slabs) { $0.slabs },
+    Row("adoptions", \ThreadHeap.adoptions) { $0.adoptions },
+    Row("samples", \ThreadHeap.samples) { $0.samples },
+    Row("sampledBytes", \ThreadHeap.sampledBytes) { $0.sampledBytes },
+    Row("sampledSlots", \ThreadHeap.sampledSlots) { $0.sampledSlots },
+    Row("createdCount", \HeapRegistry.created) { $0.createdCount },
+    Row("creation", \HeapRegistry.creation) { $0.creation },
+    Row("lateLock", \HeapRegistry.lateLock) { $0.lateLock },
+
+    Row("state", \MemoryPool.state) { $0.state },
+    Row("fallbacks", \MemoryPool.fallbacks) { $0.fallbacks },
+    Row("fallbackLive", \MemoryPool.fallbackLive) { $0.fallbackLive },
+    Row("exhaustions", \MemoryPool.exhaustions) { $0.exhaustions },
+    Row("snapshots", \MemoryPool.snapshots) { $0.snapshots },
+  ]
+
+  @Test func accessorsPointAtTheirFields() {
+    for row in Self.rows {
+      #expect(row.found == row.expected, "\(row.name)")
+    }
+  }
+
+  /// A slab's cells follow its record.
+  @Test func cellsFollowTheSlab() {
+    #expect(Slab.cellsWord * MemoryLayout<UInt>.stride >= MemoryLayout<Slab>.size)
+  }
+
+  /// Every accessor in the sources that names a constant place has its row above.
+  @Test func everyAccessorHasARow() throws {
+    let accessor = /var (\w+): \w+ \{ (?:AtomicPointer\(self, word: \d|\(UnsafeMutableRawPointer\(self\) \+ \d)/
+    let record = /^extension UnsafeMutablePointer where Pointee == (\w+)/
+    let root = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../Sources/MempoolCore")
+    var found: [String] = []
+    for case let file as URL in try #require(FileManager.default.enumerator(at: root, includingPropertiesForKeys: nil))
+    where file.pathExtension == "swift" {
+      var pointee = ""
+      for line in try String(contentsOf: file, encoding: .utf8).split(separator: "\n")
+      where !line.drop(while: { $0 == " " }).hasPrefix("//") {
+        if let match = line.firstMatch(of: record) { pointee = String(match.1) }
+        if let match = line.firstMatch(of: accessor) { found.append("\(pointee).\(match.1)") }
+      }
+    }
+    #expect(found.sorted() == Self.rows.map(\.name).sorted())
+  }
+}
