@@ -45,7 +45,9 @@ enum AddressMap {
         if address > start { set(0, from: start, to: address) }
         return false
       }
-      slot(address)?.storeRelease(word)  // release: pairs with the acquire in owner(of:)
+      // acquire-release: the release pairs with the acquire in owner(of:); the acquire with the release of whoever took the
+      // granule out. A span that grows in place may get memory that another has just left, and asks only the kernel.
+      _ = slot(address)?.exchangeAcquireRelease(word)
       address += granule
     }
     return true
