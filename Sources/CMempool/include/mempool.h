@@ -1,19 +1,117 @@
+/*
+ * mempool.h - the Mempool memory allocator, for C and C++.
+ *
+ * Link with -lmempool (pkg-config mempool). Needs C99 or C++98.
+ *
+ * THREADS    Every function may be called from any thread at any time, and by any number of threads at once, except where
+ *            a function says otherwise. What one thread allocates any other may free. A child made by fork() may go on
+ *            using everything that its parent had.
+ *
+ * ERRORS     A function that can fail returns NULL or -1 and sets errno. Functions that free never change errno.
+ *
+ * MISUSE     A double free, a pointer that is not the start of a live object, or a pointer given to the wrong function
+ *            writes one line to standard error, which names the function, the pointer and what is wrong, and raises
+ *            SIGABRT:
+ *                mempool: mp_free(0x7f2a40012340): double free
+ *            A double free is found as long as the object has not been handed out again.
+ *
+ * ALIGNMENT  Objects of 16 bytes and more are aligned to 16, smaller ones to 8, unless a function says otherwise.
+ *
+ * Settings come from the environment: `mempool info --environment` lists the variables.
+ */
 #ifndef MEMPOOL_H
 #define MEMPOOL_H
+
 #include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define MP_ALLOCATES(size) __attribute__((warn_unused_result, alloc_size(size)))
+#define MP_ALLOCATES_ARRAY(count, size) __attribute__((warn_unused_result, alloc_size(count, size)))
+#else
+#define MP_ALLOCATES(size)
+#define MP_ALLOCATES_ARRAY(count, size)
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* --- The shared pool: one for the process, made by whoever comes first --------------------------------------------- */
+
+/*
+ * Starts the shared pool. Not needed: the first allocation starts it too. Gives the chance to see an error early, when the
+ * system refuses the address space or the environment asks for more locked memory than it may have.
+ *
+ * Returns 0, also when the pool runs already; -1 with errno ENOMEM, EPERM or EAGAIN.
+ */
 int mempool_init(void);
 
-/* --- Bitmaps
+/*
+ * Ends the program's use of the shared pool: gives its memory back to the system. Its address space stays, so that calls
+ * that come later, from exit handlers for example, still work. No other call on the pool may be running.
  *
+ * Objects that are still live are misuse: one line with their bytes, then SIGABRT.
+ */
+void mempool_fini(void);
+
+/*
+ * Allocates `size` bytes, not zeroed. `size` 0 gives a distinct object.
+ *
+ * mp_malloc never returns NULL: when the pool is exhausted it writes one line and raises SIGABRT. So do mp_calloc,
+ * mp_memalign and mp_realloc below, also when the size overflows. mp_try_malloc returns NULL with errno ENOMEM instead.
+ */
+void *mp_malloc(size_t size) MP_ALLOCATES(1);
+void *mp_try_malloc(size_t size) MP_ALLOCATES(1);
+
+/* Allocates `count` elements of `size` bytes, all zero. A product that overflows is misuse. Never NULL. */
+void *mp_calloc(size_t count, size_t size) MP_ALLOCATES_ARRAY(1, 2);
+
+/* Allocates `size` bytes at a multiple of `alignment`. An alignment that is no power of two is misuse. Never NULL. */
+void *mp_memalign(size_t alignment, size_t size) MP_ALLOCATES(2);
+
+/*
+ * Changes the size of an object to `size` bytes and keeps its first min(old, new) bytes; the object may move. `p` NULL is
+ * mp_malloc(size). `size` 0 gives an object of no bytes: it frees nothing but what it shrinks. Never NULL.
+ */
+void *mp_realloc(void *p, size_t size) MP_ALLOCATES(2);
+
+/* Frees an object of the shared pool. NULL is nothing to do. */
+void mp_free(void *p);
+
+/* The bytes that may be used from `p` on: at least what was asked for. 0 for NULL. */
+size_t mp_get_size(const void *p);
+
+/*
+ * The two floors that mp_malloc stands on: fragments, runs of 256 bytes and aligned to 256, and the heap of small objects,
+ * at most MP_HEAP_MAX bytes. NULL with errno ENOMEM when the shared pool is exhausted, EINVAL for a fragment of 0 bytes, an
+ * object too large for the heap, or flags that are none of these. The flags say what a fragment is for and change nothing.
+ *
+ * mp_free frees both. mp_frag_free takes nothing but fragments, mp_heap_free nothing but objects of the heap.
+ */
+#define FRAG_COMMON 0
+#define FRAG_SLAB 1
+#define FRAG_HEAP 2
+void *mp_frag_alloc(size_t size, short flags) MP_ALLOCATES(1);
+void mp_frag_free(void *p);
+
+#define MP_HEAP_MAX 3840
+void *mp_heap_alloc(size_t size) MP_ALLOCATES(1);
+void mp_heap_free(void *p);
+
+/* --- Bitmaps: cells of one word, a bit an item ---------------------------------------------------------------------- */
+
+/*
  * A bitmap is an array of cells in the caller's memory, one machine word each; bit i of cell c says whether item 64 c + i is
  * taken. All zero, it is empty; it needs no other initialisation and nothing to be destroyed. Any number of threads may
  * call these functions on one bitmap at the same time. They are lock-free, allocate nothing and leave errno alone. What a
  * thread wrote to an item before it freed it is visible to the thread that gets the item next.
  *
  * num_items (max_items for one cell) is the size of the bitmap: the last cell may have fewer than MP_BITMAP_BITS items.
- * Pass the same size each time. Items that nobody asked for beyond it are never handed out. */
+ * Pass the same size each time. Items that nobody asked for beyond it are never handed out.
+ */
 
-typedef unsigned long atomic_t;
+typedef unsigned long atomic_t; /* one machine word */
 #define MP_BITMAP_BITS 64
 
 /* Takes num neighbouring items of one cell that has max_items items (1 to 64). The index of the first, or -1: no such room
@@ -37,4 +135,136 @@ void mp_bitmap_free(atomic_t *bitmap, int num, int idx);
  * as mp_bitmap_free does. */
 void mp_bitmap_free_cells(atomic_t *bitmap, int num, int idx);
 
+/* --- Slab caches: many items of one size ---------------------------------------------------------------------------- */
+
+/* The caller's memory, filled by mp_cache_init. It must not move or be copied. */
+typedef struct mp_cache {
+  atomic_t mp_private[8];
+} mp_cache_t;
+
+/* Makes a cache of items of a type. Its name, in reports and statistics, is the type's. */
+#define mp_cache_init(cache, type) mp_cache_init_impl((cache), #type, sizeof(type))
+
+/*
+ * Makes a cache of items of `item_size` bytes. The first 31 bytes of `name` are kept. An item is aligned to the largest
+ * power of two that divides its size, at most 4096. The cache takes no memory until its first item. A size of 0, or above
+ * what a page of the shared pool holds, is misuse.
+ */
+void mp_cache_init_impl(mp_cache_t *cache, const char *name, size_t item_size);
+
+/*
+ * Gives all memory of the cache back. No other call on it may be running. Items that are still out are misuse. A cache may
+ * be made again at the same address.
+ */
+void mp_cache_destroy(mp_cache_t *cache);
+
+/* Takes an item, not zeroed. Never NULL: as mp_malloc. */
+void *mp_cache_alloc(mp_cache_t *cache);
+
+/* Gives an item back. NULL is nothing to do; an item of another cache is misuse. */
+void mp_cache_free(mp_cache_t *cache, void *item);
+
+/*
+ * `num` neighbouring items, which go back together: mp_cache_free_array takes the same number. NULL with errno EINVAL when
+ * `num` is 0 or more than a page holds; never NULL otherwise.
+ */
+void *mp_cache_alloc_array(mp_cache_t *cache, unsigned num);
+void mp_cache_free_array(mp_cache_t *cache, void *items, unsigned num);
+
+/* --- Pools of one's own --------------------------------------------------------------------------------------------- */
+
+typedef struct mp_pool mp_pool_t;
+
+/* Where a pool's memory comes from. */
+typedef enum mp_backing {
+  MP_BACKING_ELASTIC = 0,  /* address space for `size` bytes, memory as it is needed; 0: as much as is sensible */
+  MP_BACKING_FIXED,        /* `size` bytes, taken at start; afterwards no system call for memory, ever */
+  MP_BACKING_BUFFER,       /* `size` bytes from `start` on, the caller's; they must outlive the pool */
+  MP_BACKING_PASS_THROUGH  /* no memory of its own: each call goes to the system's malloc */
+} mp_backing_t;
+
+/* What an allocation does when the pool is exhausted. */
+typedef enum mp_exhaustion {
+  MP_EXHAUSTION_FAIL = 0, /* NULL with errno ENOMEM */
+  MP_EXHAUSTION_ABORT,    /* one line on standard error, then SIGABRT */
+  MP_EXHAUSTION_SYSTEM    /* takes it from the system's malloc, and counts it */
+} mp_exhaustion_t;
+
+/* What serves objects below 4 KiB. */
+typedef enum mp_small_objects {
+  MP_SMALL_CLASSES = 0, /* slabs in size classes, a heap a thread, bookkeeping out of reach */
+  MP_SMALL_DENSE        /* 4-byte headers, best fit: smallest, slower, bookkeeping within reach */
+} mp_small_objects_t;
+
+#define MP_POOL_LOCKED 1u   /* fixed: memory that is never paged out; see ulimit -l */
+#define MP_POOL_PREFAULT 2u /* fixed: every page is touched at start */
+#define MP_NONE (-1L)       /* in the numbers below: none at all, where 0 is the default */
+
+/* All zero: the defaults. */
+typedef struct mp_pool_options {
+  mp_backing_t backing;
+  mp_exhaustion_t exhaustion;
+  mp_small_objects_t small_objects;
+  unsigned flags;      /* MP_POOL_ … */
+  size_t size;         /* bytes */
+  void *start;         /* MP_BACKING_BUFFER */
+  long max_retries;    /* sleeps before a claim fails; 0: MPMAXRETRIES, or 3; MP_NONE: it does not sleep */
+  long wait_ns;        /* nanoseconds of each; 0: MPWAITTIME, or 1000; MP_NONE: yields only */
+  long purge_delay_ms; /* that idle pages are kept; 0: MEMPOOL_PURGE_DELAY, or 1000; MP_NONE: not at all */
+} mp_pool_options_t;
+
+/*
+ * Makes a pool. `options` NULL: the defaults. NULL with errno EINVAL for options that no pool can have, otherwise with the
+ * system's reason: ENOMEM, or for locked memory also EPERM or EAGAIN.
+ */
+mp_pool_t *mp_pool_new(const mp_pool_options_t *options);
+
+/* Gives back everything, live objects included. No other call on the pool may be running or follow. NULL is nothing to do. */
+void mp_pool_destroy(mp_pool_t *pool);
+
+/*
+ * As the functions of the shared pool, but what happens at exhaustion is in the pool's options, and bad arguments are
+ * errors: NULL with errno ENOMEM for a size that overflows, EINVAL for an alignment that is no power of two. `pool` NULL is
+ * the shared pool.
+ */
+void *mp_pool_malloc(mp_pool_t *pool, size_t size) MP_ALLOCATES(2);
+void *mp_pool_calloc(mp_pool_t *pool, size_t count, size_t size) MP_ALLOCATES_ARRAY(2, 3);
+void *mp_pool_memalign(mp_pool_t *pool, size_t alignment, size_t size) MP_ALLOCATES(3);
+void *mp_pool_realloc(mp_pool_t *pool, void *p, size_t size) MP_ALLOCATES(3);
+void mp_pool_free(mp_pool_t *pool, void *p);
+size_t mp_pool_get_size(mp_pool_t *pool, const void *p);
+
+/* Gives idle memory back to the system now. Returns the bytes. */
+size_t mp_pool_purge(mp_pool_t *pool);
+
+/* --- Statistics ----------------------------------------------------------------------------------------------------- */
+
+/*
+ * What a pool counted: docs/statistics.md has a paragraph for each. Right while threads run, but not one instant: two
+ * figures may differ by what happened in between.
+ */
+typedef struct mp_stats {
+  uint64_t requested_bytes, requested_live_estimate_bytes, allocated_bytes, active_bytes, cached_bytes, abandoned_bytes;
+  uint64_t committed_bytes, retained_bytes, mapped_bytes, metadata_bytes, peak_active_bytes, peak_committed_bytes;
+  uint64_t purged_bytes, purge_passes;
+  uint64_t map_calls, commit_calls, purge_calls, unmap_calls, resize_calls, lock_calls, failed_calls;
+  uint64_t remote_frees_pushed, remote_frees_drained;
+  uint64_t claim_passes, claim_retries, claim_sleeps, claim_failures;
+  uint64_t span_count, span_bytes;
+  uint64_t fallback_count, fallback_live_count, limit_hits, exhaustions;
+  uint64_t heap_count, owned_heap_count, abandoned_heap_count;
+} mp_stats_t;
+
+/* Reads the statistics of the shared pool, or of another. Allocates nothing. */
+void mp_stats_read(mp_stats_t *stats);
+void mp_pool_stats_read(mp_pool_t *pool, mp_stats_t *stats);
+
+/* Writes them to a file descriptor, as text or as one JSON object. 0, or -1 when not all could be written. */
+int mp_stats_print(int descriptor, int json);
+int mp_pool_stats_print(mp_pool_t *pool, int descriptor, int json);
+
+#ifdef __cplusplus
+}
 #endif
+
+#endif /* MEMPOOL_H */

@@ -1,2 +1,0 @@
-import MempoolCore
-@c(mempool_init) public func mempoolInit() -> Int32 { 0 }
