@@ -1,6 +1,8 @@
 // What a malloc must do at its edges. Runs on the system's malloc too, where both must agree: that proves the test.
 // Usage: conformance [extensions]. With the argument also the functions and rules that glibc lacks.
 #define _GNU_SOURCE
+#include "check.h"
+
 #include <errno.h>
 #include <malloc.h>
 #include <stdint.h>
@@ -8,10 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static int failures;
-#define CHECK(condition) \
-  ((condition) ? (void)0 : (void)(failures++, fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #condition)))
 
 // The compiler knows malloc: through these it cannot reason allocations away, or warn about what is tested here on purpose.
 static void *(*volatile p_malloc)(size_t) = malloc;
@@ -231,6 +229,5 @@ int main(int count, char **arguments) {
   statistics();
   if (count > 1 && !strcmp(arguments[1], "extensions")) extensions();
   malloc_trim(0);
-  fprintf(stderr, failures ? "%d checks failed\n" : "all as it should be\n", failures);
   return failures != 0;
 }

@@ -1,0 +1,48 @@
+# Sourced by test scripts: the installed layout, a folder to build in, and one line a check.
+#
+# MEMPOOL_PREFIX names a layout that `make install PREFIX=dir` made; without it one is made here.
+set -u -o pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+here=$(cd "$(dirname "$0")" && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+prefix=${MEMPOOL_PREFIX:-}
+if [ -z "$prefix" ]; then
+  prefix=$work/prefix
+  make -C "$root" install PREFIX="$prefix" >"$work/install.log" 2>&1 || { cat "$work/install.log" >&2; exit 1; }
+fi
+library=$prefix/lib/libmempool.so
+malloc=$prefix/lib/libmempool-malloc.so
+failed=0
+
+# check NAME COMMAND…: runs it, at most a minute or $limit seconds, and shows its output when it fails.
+check() {
+  local name=$1 status
+  shift
+  timeout -k 5 "${limit:-60}" "$@" >"$work/output" 2>&1 </dev/null
+  status=$?
+  if [ $status = 0 ]; then
+    echo "ok      $name"
+  else
+    failed=$((failed + 1))
+    echo "FAILED  $name (exit status $status)"
+    sed 's/^/        /' "$work/output" | head -40
+  fi
+}
+
+# on_mempool COMMAND…: with the drop-in malloc preloaded.
+on_mempool() { env LD_PRELOAD="$malloc" "$@"; }
+
+# exports LIBRARY LIST: the dynamic symbols of a library are those of its list, and it needs libc and nothing else.
+exports() {
+  diff <(nm -D --defined-only "$1" | sed 's/.* //' | LC_ALL=C sort) <(LC_ALL=C sort "$2") || return 1
+  local needed
+  needed=$(readelf -d "$1" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p')
+  [ "$needed" = libc.so.6 ] || { echo "$1 needs: $needed"; return 1; }
+}
+
+finish() {
+  [ $failed = 0 ] && exit 0
+  echo "$failed failed"
+  exit 1
+}
