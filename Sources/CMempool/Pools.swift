@@ -35,10 +35,7 @@ import MempoolCore
   _ handle: OpaquePointer!, _ alignment: Int, _ size: Int
 ) -> UnsafeMutableRawPointer! {
   let alignment = UInt(bitPattern: alignment)
-  guard isPowerOfTwo(alignment) else {
-    mp_errno_set(Int32(MP_EINVAL))
-    return nil
-  }
+  guard isPowerOfTwo(alignment) else { return invalidArgument() }
   return pool(handle).allocateAligned(UInt(bitPattern: size), alignment: alignment, call: "mp_pool_memalign")
 }
 

@@ -12,6 +12,10 @@ import MempoolCore
   return 0
 }
 
+@c @implementation public func mempool_fini() {
+  MemoryPoolPointer.shared.finish(call: "mempool_fini")
+}
+
 @c @implementation public func mp_malloc(_ size: Int) -> UnsafeMutableRawPointer! {
   orAbort(MemoryPoolPointer.shared.allocate(UInt(bitPattern: size), call: "mp_malloc"), "mp_malloc", size)
 }

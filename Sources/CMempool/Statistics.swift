@@ -56,6 +56,7 @@ extension mp_stats_t {
       claim_failures: UInt64(statistics.claimFailures),
       span_count: UInt64(statistics.spanCount),
       span_bytes: UInt64(statistics.spanBytes),
+      run_bytes: UInt64(statistics.runBytes),
       fallback_count: UInt64(statistics.fallbackCount),
       fallback_live_count: UInt64(statistics.fallbackLiveCount),
       limit_hits: UInt64(statistics.limitHits),

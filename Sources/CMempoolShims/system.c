@@ -9,7 +9,6 @@
 #include <time.h>
 #include <unistd.h>
 #if defined(__linux__)
-#include <dlfcn.h>
 #include <linux/futex.h>
 #include <malloc.h>
 #include <sys/syscall.h>
@@ -221,42 +220,26 @@ int mp_fork_register(void (*prepare)(void), void (*parent)(void), void (*child)(
 }
 int mp_at_exit(void (*handler)(void)) { return atexit(handler); }
 
-// --- The system's allocator. Inside a drop-in malloc the plain names would be our own, so glibc's second names are used.
+// --- The system's allocator: whatever malloc the process has. In the drop-in malloc these would be our own, so there nothing
+// calls them: see mp_replaces_malloc.
 
-#if defined(MP_INTERPOSER) && defined(__GLIBC__)
-extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_memalign(size_t, size_t);
-extern void *__libc_realloc(void *, size_t);
-extern void __libc_free(void *);
-#define SYSTEM(name) __libc_##name
-#else
-#define SYSTEM(name) name
-#endif
+const int mp_replaces_malloc __attribute__((weak)) = 0;
 
-void *mp_system_malloc(size_t byte_count) { return SYSTEM(malloc)(byte_count); }
-void *mp_system_calloc(size_t count, size_t byte_count) { return SYSTEM(calloc)(count, byte_count); }
-void *mp_system_realloc(void *pointer, size_t byte_count) { return SYSTEM(realloc)(pointer, byte_count); }
-void mp_system_free(void *pointer) { SYSTEM(free)(pointer); }
+void *mp_system_malloc(size_t byte_count) { return malloc(byte_count); }
+void *mp_system_calloc(size_t count, size_t byte_count) { return calloc(count, byte_count); }
+void *mp_system_realloc(void *pointer, size_t byte_count) { return realloc(pointer, byte_count); }
+void mp_system_free(void *pointer) { free(pointer); }
 
 void *mp_system_memalign(size_t alignment, size_t byte_count) {
-#if defined(MP_INTERPOSER) && defined(__GLIBC__)
-  return __libc_memalign(alignment, byte_count);
-#else
   void *pointer = NULL;
   int error = posix_memalign(&pointer, alignment < sizeof(void *) ? sizeof(void *) : alignment, byte_count);
   if (!error) return pointer;
   errno = error;
   return NULL;
-#endif
 }
 
 size_t mp_system_usable_size(void *pointer) {
-#if defined(MP_INTERPOSER) && defined(__GLIBC__)
-  // glibc has no second name for this one. Inside a drop-in malloc the plain name would come back here.
-  static mp_word next;
-  mp_word known = mp_load_relaxed(&next);
-  if (!known) mp_store_relaxed(&next, known = (mp_word)dlsym(RTLD_NEXT, "malloc_usable_size"));
-  return ((size_t (*)(void *))known)(pointer);
-#elif defined(__linux__)
+#if defined(__linux__)
   return malloc_usable_size(pointer);
 #else
   (void)pointer;

@@ -46,7 +46,7 @@ private func allocateAligned(
   _ alignment: UInt, _ byteCount: UInt, call: StaticString
 ) -> UnsafeMutableRawPointer? {
   guard isPowerOfTwo(alignment) else { return invalidAlignment() }
-  return MemoryPoolPointer.shared.allocateAligned(byteCount, alignment: alignment, call: call) ?? outOfMemory()
+  return MemoryPoolPointer.shared.allocateAligned(byteCount, alignment: alignment, call: call)
 }
 
 @inline(never)

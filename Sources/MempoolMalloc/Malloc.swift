@@ -5,11 +5,11 @@ import MempoolCore
 // The drop-in malloc: the names of libc's allocator, each a thin entry to the shared pool. Any thread may call any of them at
 // any time: before constructors have run, in a fork's child, in exit handlers. README.md has the rules that they keep.
 //
-// Only a failure sets errno, and only on a path that is not inlined.
+// The core sets ENOMEM when it has no memory, on a path that is not inlined.
 
 /// The symbol `malloc`. ISO C. `byteCount` may be 0: the object is distinct and can be freed. NULL and ENOMEM when there is no memory.
 @c @implementation public func mempool_malloc(_ byteCount: Int) -> UnsafeMutableRawPointer? {
-  MemoryPoolPointer.shared.allocate(UInt(bitPattern: byteCount), call: "malloc") ?? outOfMemory()
+  MemoryPoolPointer.shared.allocate(UInt(bitPattern: byteCount), call: "malloc")
 }
 
 /// The symbol `free`. ISO C. Keeps errno. NULL is nothing to do; what is not a live object is reported and aborts.
@@ -19,7 +19,7 @@ import MempoolCore
 
 /// ISO C. NULL and ENOMEM also when `count * byteCount` overflows.
 @c(calloc) public func mempoolCalloc(_ count: UInt, _ byteCount: UInt) -> UnsafeMutableRawPointer? {
-  MemoryPoolPointer.shared.allocateZeroed(count: count, byteCount: byteCount, call: "calloc") ?? outOfMemory()
+  MemoryPoolPointer.shared.allocateZeroed(count: count, byteCount: byteCount, call: "calloc")
 }
 
 /// ISO C, and glibc where ISO C leaves it open: 0 bytes free `pointer` and return NULL. After a failure `pointer` is valid.
@@ -46,7 +46,7 @@ import MempoolCore
   return result
 }
 
-/// Sets ENOMEM. The one place where running out of memory becomes an errno.
+/// A size that overflows is memory that nobody has.
 @inline(never)
 func outOfMemory() -> UnsafeMutableRawPointer? {
   mp_errno_set(Int32(MP_ENOMEM))
@@ -61,5 +61,5 @@ func reallocate(
     MemoryPoolPointer.shared.deallocate(pointer, call: call)
     return nil
   }
-  return MemoryPoolPointer.shared.reallocate(pointer, byteCount, call: call) ?? outOfMemory()
+  return MemoryPoolPointer.shared.reallocate(pointer, byteCount, call: call)
 }

@@ -1,4 +1,3 @@
-import CMempoolShims
 import MempoolCore
 
 /// glibc: bytes that may be used from `pointer` on, at least what was asked for; 0 for NULL.
@@ -11,10 +10,15 @@ import MempoolCore
   MemoryPoolPointer.shared.usableSize(of: pointer, call: "malloc_size")
 }
 
+/// Darwin: the usable size of what malloc gives for `byteCount`.
+@c(malloc_good_size) public func mempoolGoodSize(_ byteCount: UInt) -> UInt {
+  MemoryPoolPointer.shared.goodSize(byteCount)
+}
+
 /// ISO C 2023: frees what malloc, calloc or realloc gave for `byteCount` bytes. A size that the object cannot have been asked
 /// for with is misuse.
 @c(free_sized) public func mempoolFreeSized(_ pointer: UnsafeMutableRawPointer?, _ byteCount: UInt) {
-  freeSized(pointer, byteCount, call: "free_sized")
+  freeSized(pointer, byteCount, isExact: true, call: "free_sized")
 }
 
 /// ISO C 2023: frees what aligned_alloc gave for `alignment` and `byteCount`; both are checked.
@@ -25,10 +29,11 @@ import MempoolCore
   if !isPowerOfTwo(alignment) || address & (alignment &- 1) != 0 {
     misuse("free_aligned_sized", address, "not of this alignment")
   }
-  freeSized(pointer, byteCount, call: "free_aligned_sized")
+  // An alignment may have taken a much larger object.
+  freeSized(pointer, byteCount, isExact: false, call: "free_aligned_sized")
 }
 
-/// Cfree of old libraries: free.
+/// SunOS: free.
 @c(cfree) public func mempoolCfree(_ pointer: UnsafeMutableRawPointer?) {
   MemoryPoolPointer.shared.deallocate(pointer, call: "cfree")
 }
@@ -39,11 +44,11 @@ import MempoolCore
 }
 
 @inline(__always)
-private func freeSized(_ pointer: UnsafeMutableRawPointer?, _ byteCount: UInt, call: StaticString) {
+private func freeSized(_ pointer: UnsafeMutableRawPointer?, _ byteCount: UInt, isExact: Bool, call: StaticString) {
   guard let pointer else { return }
-  // What was asked for is not kept, only rounded up; realloc keeps an object in place down to half of that.
-  if byteCount > MemoryPoolPointer.shared.usableSize(of: pointer, call: call) {
-    misuse(call, UInt(bitPattern: pointer), "larger than the object")
+  let usable = MemoryPoolPointer.shared.usableSize(of: pointer, call: call)
+  if byteCount > usable || isExact && !MemoryPoolPointer.shared.isPlausible(byteCount, usable: usable) {
+    misuse(call, UInt(bitPattern: pointer), "not of this size")
   }
   MemoryPoolPointer.shared.deallocate(pointer, call: call)
 }

@@ -57,6 +57,36 @@ static void sharedPool(void) {
   CHECK(mp_get_size(NULL) == 0);
 }
 
+static void floors(void) {
+  short kinds[] = {FRAG_COMMON, FRAG_SLAB, FRAG_HEAP};
+  char *runs[300];
+  for (int i = 0; i < 300; i++) {
+    size_t size = (size_t)i * (size_t)i * 20 + 1;
+    runs[i] = mp_frag_alloc(size, kinds[i % 3]);
+    CHECK(runs[i] && (uintptr_t)runs[i] % 256 == 0 && mp_get_size(runs[i]) >= size && mp_get_size(runs[i]) < size + 256);
+    memset(runs[i], i, size);
+  }
+  for (int i = 0; i < 300; i++) {
+    size_t size = (size_t)i * (size_t)i * 20 + 1;
+    CHECK(runs[i][0] == (char)i && runs[i][size - 1] == (char)i);
+    if (i % 2) mp_frag_free(runs[i]);
+    else mp_free(runs[i]);
+  }
+  mp_frag_free(NULL);
+  CHECK(FAILS(EINVAL, mp_frag_alloc(0, FRAG_COMMON)));
+  CHECK(FAILS(EINVAL, mp_frag_alloc(100, 9)));
+  CHECK(FAILS(ENOMEM, mp_frag_alloc(huge, FRAG_COMMON)));
+  for (size_t size = 0; size <= MP_HEAP_MAX; size += 5) {
+    char *p = mp_heap_alloc(size);
+    CHECK(p && mp_get_size(p) >= size);
+    memset(p, 1, size);
+    if (size % 2) mp_heap_free(p);
+    else mp_free(p);
+  }
+  mp_heap_free(NULL);
+  CHECK(FAILS(EINVAL, mp_heap_alloc(MP_HEAP_MAX + 1)));
+}
+
 static void bitmaps(void) {
   atomic_t cells[4] = {0};
   CHECK(mp_bitmap_cell_alloc(cells, 3, MP_BITMAP_BITS) == 0);
@@ -144,10 +174,14 @@ static void pools(void) {
   mp_stats_t stats;
   mp_pool_stats_read(pool, &stats);
   CHECK(stats.fallback_count > 0 && stats.fallback_live_count == stats.fallback_count);
-  CHECK(mp_pool_memalign(pool, 65536, 10) != NULL);
+  for (size_t alignment = 1; alignment <= 65536; alignment *= 2) {
+    void *p = mp_pool_memalign(pool, alignment, 5000);
+    CHECK(p && (uintptr_t)p % alignment == 0);
+    mp_pool_free(pool, p);
+  }
   for (int i = 0; i < 2000; i++) mp_pool_free(pool, objects[i]);
   mp_pool_stats_read(pool, &stats);
-  CHECK(stats.fallback_live_count <= 1);
+  CHECK(stats.fallback_live_count == 0);
   mp_pool_destroy(pool);
   mp_pool_destroy(NULL);
 }
@@ -206,9 +240,13 @@ static void threadsAndFork(void) {
 
 int main(void) {
   sharedPool();
+  floors();
   bitmaps();
   pools();
   statistics();
   threadsAndFork();
+  mempool_fini();
+  mp_free(mp_malloc(1000));
+  mempool_fini();
   return failures != 0;
 }

@@ -15,11 +15,12 @@ library=$prefix/lib/libmempool.so
 malloc=$prefix/lib/libmempool-malloc.so
 failed=0
 
-# check NAME COMMAND…: runs it, at most a minute or $limit seconds, and shows its output when it fails.
+# check NAME COMMAND…: runs it, a program at most a minute or $limit seconds, and shows its output when it fails.
 check() {
-  local name=$1 status
+  local name=$1 status watchdog=(timeout -k 5 "${limit:-60}")
   shift
-  timeout -k 5 "${limit:-60}" "$@" >"$work/output" 2>&1 </dev/null
+  [ "$(type -t "$1")" != function ] || watchdog=()
+  "${watchdog[@]}" "$@" >"$work/output" 2>&1 </dev/null
   status=$?
   if [ $status = 0 ]; then
     echo "ok      $name"

@@ -51,7 +51,8 @@ int mempool_init(void);
  * Ends the program's use of the shared pool: gives its memory back to the system. Its address space stays, so that calls
  * that come later, from exit handlers for example, still work. No other call on the pool may be running.
  *
- * Objects that are still live are misuse: one line with their bytes, then SIGABRT.
+ * Objects that are still live, and caches that are not destroyed, are misuse: one line with the address of one of them,
+ * then SIGABRT.
  */
 void mempool_fini(void);
 
@@ -250,7 +251,7 @@ typedef struct mp_stats {
   uint64_t map_calls, commit_calls, purge_calls, unmap_calls, resize_calls, lock_calls, failed_calls;
   uint64_t remote_frees_pushed, remote_frees_drained;
   uint64_t claim_passes, claim_retries, claim_sleeps, claim_failures;
-  uint64_t span_count, span_bytes;
+  uint64_t span_count, span_bytes, run_bytes;
   uint64_t fallback_count, fallback_live_count, limit_hits, exhaustions;
   uint64_t heap_count, owned_heap_count, abandoned_heap_count;
 } mp_stats_t;

@@ -65,5 +65,7 @@ void *_Nullable mp_system_memalign(size_t alignment, size_t byte_count);
 void *_Nullable mp_system_realloc(void *_Nullable pointer, size_t byte_count);
 void mp_system_free(void *_Nullable pointer);
 size_t mp_system_usable_size(void *_Nullable pointer);
+// 1 in the library that is the process's malloc, which has no other to fall back to.
+extern const int mp_replaces_malloc __attribute__((visibility("hidden")));
 
 #endif

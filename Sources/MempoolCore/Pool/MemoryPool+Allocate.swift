@@ -45,20 +45,26 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     if alignment <= 8 || alignment <= 16 && byteCount >= 16 { return allocate(byteCount, call: call) }
     guard start() else { return exhausted(byteCount, call) }
     if isPassThrough { return mp_system_memalign(Int(bitPattern: alignment), Int(bitPattern: byteCount)) }
-    guard byteCount <= UInt(Int.max), alignment <= UInt(Int.max) / 4 else { return exhausted(byteCount, call) }
+    guard byteCount <= UInt(Int.max), alignment <= UInt(Int.max) / 4 else {
+      return exhausted(byteCount, call, alignment: alignment)
+    }
     if byteCount <= SizeClass.largest, alignment <= SizeClass.largest,
       let sizeClass = SizeClass.index(byteCount, alignment: alignment)
     {
-      guard let pointer = allocateSmall(byteCount, sizeClass) else { return exhausted(byteCount, call) }
+      guard let pointer = allocateSmall(byteCount, sizeClass) else {
+        return exhausted(byteCount, call, alignment: alignment)
+      }
       return pointer
     }
     if isElastic, byteCount > SpanList.threshold || alignment > SpanList.threshold {
       guard let span = spans.allocate(max(byteCount, 1), alignment: alignment) else {
-        return exhausted(byteCount, call)
+        return exhausted(byteCount, call, alignment: alignment)
       }
       return UnsafeMutableRawPointer(bitPattern: span.pointee.address)
     }
-    guard let (run, _) = claimRun(byteCount, alignment: alignment) else { return exhausted(byteCount, call) }
+    guard let (run, _) = claimRun(byteCount, alignment: alignment) else {
+      return exhausted(byteCount, call, alignment: alignment)
+    }
     return UnsafeMutableRawPointer(bitPattern: run.address)
   }
 
@@ -121,7 +127,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     max(1, (byteCount + Page.fragmentByteCount - 1) >> Page.fragmentShift)
   }
 
-  private func claimRun(_ byteCount: UInt, alignment: UInt) -> (SegmentPointer.Run, SegmentPointer)? {
+  func claimRun(_ byteCount: UInt, alignment: UInt) -> (SegmentPointer.Run, SegmentPointer)? {
     let fragments = Self.fragments(byteCount)
     let pages = (fragments + Page.fragmentCount - 1) / Page.fragmentCount + alignment >> Page.shift
     return segments.claim(pages: pages) { segment in
@@ -132,14 +138,19 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
 
   /// What the pool does when it has no memory. Cold.
   @inline(never)
-  private func exhausted(_ byteCount: UInt, _ call: StaticString, zeroed: Bool = false) -> UnsafeMutableRawPointer? {
+  func exhausted(
+    _ byteCount: UInt, _ call: StaticString, zeroed: Bool = false, alignment: UInt = 1
+  ) -> UnsafeMutableRawPointer? {
     _ = exhaustions.fetchAddRelaxed(1)
     switch pointee.options.exhaustion {
     case .fail: break
     case .abort: fatal(call, byteCount: byteCount, "out of memory")
     case .system:
+      let size = Int(bitPattern: byteCount)
       let pointer =
-        zeroed ? mp_system_calloc(1, Int(bitPattern: byteCount)) : mp_system_malloc(Int(bitPattern: byteCount))
+        alignment > 16
+        ? mp_system_memalign(Int(bitPattern: alignment), size)
+        : zeroed ? mp_system_calloc(1, size) : mp_system_malloc(size)
       if pointer != nil {
         _ = fallbacks.fetchAddRelaxed(1)
         _ = fallbackLive.fetchAddRelaxed(1)

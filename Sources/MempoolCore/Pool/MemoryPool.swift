@@ -86,18 +86,22 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     UnsafeMutableRawPointer(bitPattern: block).unsafelyUnwrapped.assumingMemoryBound(to: MemoryPool.self)
   }
 
+  /// No machine has that much address space; the sums that lay a segment out do not overflow up to here.
+  private static var largestByteCount: UInt { 1 << 56 }
+
   static func firstSegment(_ options: PoolOptions) throws(PoolError) -> SegmentPointer {
     let settings = options.segmentSettings
     switch options.backing {
     case .elastic(let reserve):
       guard reserve >= 0 else { throw .invalidArgument }
-      let wanted = options.reserveByteCount(reserve)
+      let wanted = min(options.reserveByteCount(reserve), largestByteCount)
       guard let segment = SegmentPointer.elastic(byteCount: wanted, settings) else {
         throw .reservationFailed(errno: mp_errno_get())
       }
       return segment
     case .fixed(let size, let locked, let prefault):
       guard size > 0 else { throw .invalidArgument }
+      guard size <= largestByteCount else { throw .reservationFailed(errno: Int32(MP_ENOMEM)) }
       guard let segment = SegmentPointer.fixed(byteCount: UInt(size), settings) else {
         let error = mp_errno_get()
         throw error == Int32(MP_EINVAL) ? .invalidArgument : .reservationFailed(errno: error)

@@ -136,7 +136,13 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
 
   private func startShared() -> Bool {
     SizeClass.fillTable()
-    let options = EnvironmentSettings.process.pointee.poolOptions
+    var options = EnvironmentSettings.process.pointee.poolOptions
+    if options.exhaustion == .system, mp_replaces_malloc != 0 {
+      var line = ReportLine()
+      line.append("MEMPOOL_EXHAUSTION=\"system\": this is the system's malloc; using fail")
+      line.write()
+      options.exhaustion = .fail
+    }
     guard let segment = Self.sharedSegment(options), mp_thread_exit_register({ _ in Process.threadExits() }) == 0,
       start(options, segment)
     else {

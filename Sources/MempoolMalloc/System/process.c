@@ -1,5 +1,9 @@
 #include "CMempoolMalloc.h"
 
+// Overrides the shims' weak 0: this library is the process's malloc, and has no other to fall back to.
+extern const int mp_replaces_malloc __attribute__((visibility("hidden")));
+const int mp_replaces_malloc = 1;
+
 // MempoolMalloc/Statistics.swift. Hidden, so that the reference alone keeps it out of the library's dynamic symbols.
 extern void mempool_malloc_start(void) __attribute__((visibility("hidden")));
 extern void mempool_malloc_report(void) __attribute__((visibility("hidden")));

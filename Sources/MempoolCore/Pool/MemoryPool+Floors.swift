@@ -1,0 +1,39 @@
+import CMempoolShims
+
+// The two floors that the front door stands on, for those who say which one they mean: C's mp_frag_alloc and mp_heap_alloc.
+// Their objects may be given back through the front door too; the calls here take nothing but their own kind.
+
+extension UnsafeMutablePointer where Pointee == MemoryPool {
+  /// A run of fragments that holds `byteCount` bytes, aligned to a fragment; nil when the pool is exhausted, with errno ENOMEM.
+  /// Never a span. Any thread.
+  public func allocateFragments(_ byteCount: UInt, call: StaticString) -> UnsafeMutableRawPointer? {
+    guard start(), !isPassThrough, byteCount <= UInt(Int.max), let (run, _) = claimRun(byteCount, alignment: 1) else {
+      return exhausted(byteCount, call, alignment: Page.fragmentByteCount)
+    }
+    return UnsafeMutableRawPointer(bitPattern: run.address)
+  }
+
+  /// Gives a run of fragments back; what is none is reported and aborts. Nil is nothing to do.
+  public func deallocateFragments(_ pointer: UnsafeMutableRawPointer?, call: StaticString) {
+    guard let pointer else { return }
+    if !isPassThrough {
+      switch locate(pointer, call) {
+      case .run, .system: break
+      case .item, .span: misuse(call, UInt(bitPattern: pointer), "not a run of fragments")
+      }
+    }
+    deallocate(pointer, call: call)
+  }
+
+  /// Gives an object of a thread heap back; what is none is reported and aborts. Nil is nothing to do.
+  public func deallocateSmall(_ pointer: UnsafeMutableRawPointer?, call: StaticString) {
+    guard let pointer else { return }
+    if !isPassThrough {
+      switch locate(pointer, call) {
+      case .item, .system: break
+      case .run, .span: misuse(call, UInt(bitPattern: pointer), "not an object of the heap")
+      }
+    }
+    deallocate(pointer, call: call)
+  }
+}
