@@ -1,0 +1,60 @@
+import CMempoolShims
+import Testing
+
+@testable import MempoolCore
+
+@Suite struct SizeClassTests {
+  init() { #expect(MemoryPoolPointer.shared.start(), "what fills the table") }
+
+  private let sizes = (0..<SizeClass.count).map { SizeClass.itemSize($0) }
+
+  private func smallest(_ byteCount: UInt, _ alignment: UInt = 1) -> Int? {
+    sizes.firstIndex { $0 >= byteCount && $0 % alignment == 0 }
+  }
+
+  @Test func sizesRiseAndEndAtTheLargest() {
+    for (smaller, larger) in zip(sizes, sizes.dropFirst()) { #expect(smaller < larger) }
+    #expect(sizes.first == 8)
+    #expect(sizes.last == SizeClass.largest)
+    #expect(SizeClass.largest < Page.byteCount)
+  }
+
+  @Test func indexIsTheSmallestThatFits() throws {
+    for byteCount in 0...SizeClass.largest {
+      try demand(SizeClass.index(byteCount) == smallest(byteCount), "\(byteCount) bytes")
+    }
+  }
+
+  @Test func alignedIndexIsTheSmallestThatFitsWithThatAlignment() throws {
+    for shift in 0...14 {
+      let alignment: UInt = 1 << UInt(shift)
+      for byteCount in 0...SizeClass.largest {
+        try demand(
+          SizeClass.index(byteCount, alignment: alignment) == smallest(byteCount, alignment),
+          "\(byteCount) bytes aligned to \(alignment)")
+      }
+    }
+  }
+
+  /// 25 % above 32 bytes, 12.5 % above 128. Alignment to 16 forces 48 bytes on 33…35: what is left over there is up to 15.
+  @Test func waste() {
+    for byteCount in UInt(1)...SizeClass.largest {
+      let size = SizeClass.itemSize(SizeClass.index(byteCount)), waste = size - byteCount
+      if byteCount > 128 {
+        #expect(waste * 8 <= size, "\(byteCount) bytes in \(size)")
+      } else if byteCount > 35 {
+        #expect(waste * 4 <= size, "\(byteCount) bytes in \(size)")
+      } else {
+        #expect(waste < 16, "\(byteCount) bytes in \(size)")
+      }
+    }
+  }
+
+  /// malloc's alignment: 16, but 8 where no object that small needs more.
+  @Test func alignment() {
+    for (index, size) in sizes.enumerated() {
+      #expect(size % (index == 0 ? 8 : 16) == 0, "items of \(size) bytes")
+    }
+    for byteCount in UInt(9)...SizeClass.largest { #expect(SizeClass.itemSize(SizeClass.index(byteCount)) % 16 == 0) }
+  }
+}
