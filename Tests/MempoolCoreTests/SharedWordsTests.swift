@@ -71,6 +71,7 @@ import Testing
     Row("samples", \ThreadHeap.samples) { $0.samples },
     Row("sampledBytes", \ThreadHeap.sampledBytes) { $0.sampledBytes },
     Row("sampledSlots", \ThreadHeap.sampledSlots) { $0.sampledSlots },
+    Row("mutex", \DenseHeap.mutex) { $0.mutex },
     Row("createdCount", \HeapRegistry.created) { $0.createdCount },
     Row("creation", \HeapRegistry.creation) { $0.creation },
     Row("lateLock", \HeapRegistry.lateLock) { $0.lateLock },

@@ -1,0 +1,123 @@
+import Foundation
+import Testing
+
+@testable import MempoolCore
+
+@Suite struct DenseHeapMisuseTests {
+  @Test func doubleFreesAreFoundAlsoAfterJoining() throws {
+    let test = TestDenseHeap()
+    let objects = try (0..<100).map { try #require(test.allocate($0 * 5)) }
+    var random = SplitMix64(seed: SplitMix64.seed("doubleFreesAreFoundAlsoAfterJoining"))
+    var freed: [UInt] = []
+    for object in objects.dropLast().shuffled(using: &random) {
+      #expect(test.deallocate(object) == nil)
+      freed.append(object)
+      for old in freed {
+        #expect(test.deallocate(old) == .doubleFree)
+        #expect(test.heap.resize(old, to: 8) == .fault(.doubleFree))
+        #expect(test.heap.usableSize(old) == nil)
+      }
+    }
+    #expect(test.heap.checkInvariants())
+  }
+
+  @Test func pointersThatStartNoBlockAreRefused() throws {
+    let test = TestDenseHeap()
+    let seed = SplitMix64.seed("pointersThatStartNoBlockAreRefused")
+    var random = SplitMix64(seed: seed)
+    var starts: Set<UInt> = []
+    while test.pages.pagesOut <= 1 {
+      let object = try #require(test.allocate(random.below(400)))
+      starts.insert(object)
+      for byte in bytes(object, test.usable(object)).indices {
+        bytes(object, test.usable(object))[byte] = UInt8(truncatingIfNeeded: random.next())
+      }
+    }
+    let before = test.heap.statistics()
+    let page = DensePagePointer.unchecked(of: try #require(starts.min()))
+    let first = UInt(bitPattern: page)
+    for address in first..<first + DensePage.byteCount where !starts.contains(address) {
+      let fault = test.deallocate(address)
+      // The page's tail may be free.
+      #expect(fault == .notABlock || fault == .doubleFree, "seed \(seed)")
+    }
+    for start in starts where DensePagePointer.unchecked(of: start) == page {
+      for offset in 1..<UInt(test.usable(start)) { #expect(test.deallocate(start + offset) == .notABlock) }
+    }
+    #expect(test.heap.statistics() == before)
+    #expect(test.heap.checkInvariants())
+    for start in starts { #expect(test.deallocate(start) == nil) }
+  }
+
+  @Test("Memory that is no page of a dense heap is told from one: foreign pointers, and items of a slab")
+  func foreignPages() throws {
+    let test = TestDenseHeap()
+    let count = Int(DensePage.byteCount)
+    for byte: UInt8 in [0, 0xff, 0x41] {
+      let memory = UnsafeMutableRawPointer.allocate(byteCount: count, alignment: count)
+      defer { memory.deallocate() }
+      memory.initializeMemory(as: UInt8.self, repeating: byte, count: count)
+      let address = UInt(bitPattern: memory) + 1024
+      #expect(DenseHeapPointer.owner(of: address) == nil)
+      #expect(test.deallocate(address) == .notABlock)
+      #expect(test.heap.resize(address, to: 1) == .fault(.notABlock))
+    }
+  }
+
+  /// One byte beyond the end of a block, every value: the block behind it, or its neighbours, notice.
+  @Test(arguments: 0..<4)
+  func overwrittenHeadersAreFound(byte: UInt) throws {
+    let test = TestDenseHeap()
+    let objects = try (0..<4).map { _ in try #require(test.allocate(100)) }
+    let place = objects[1] + UInt(test.usable(objects[1])) + byte
+    #expect(place - byte == objects[2] - 4)
+    let right = bytes(place, 1)[0]
+    for value in UInt8.min...UInt8.max where value != right {
+      bytes(place, 1)[0] = value
+      #expect(test.deallocate(objects[2]) != nil, "\(right) became \(value)")
+      #expect(test.deallocate(objects[1]) == .overwritten, "\(right) became \(value)")
+      #expect(test.deallocate(objects[3]) == .overwritten, "\(right) became \(value)")
+      #expect(!test.heap.checkInvariants())
+    }
+    bytes(place, 1)[0] = right
+    #expect(test.heap.checkInvariants())
+    for object in objects { #expect(test.deallocate(object) == nil) }
+  }
+
+  @Test func overflowsOfManyBytesAreFound() throws {
+    let test = TestDenseHeap()
+    let objects = try (0..<200).map { try #require(test.allocate(16 + $0 % 100)) }
+    for index in stride(from: 1, to: 198, by: 4) {
+      let end = objects[index] + UInt(test.usable(objects[index]))
+      bytes(end, 12).fill(0x41)
+      #expect(test.deallocate(objects[index]) == .overwritten)
+      #expect(test.deallocate(objects[index + 1]) == .overwritten)
+    }
+  }
+
+  @Test func aPageHeaderOverwrittenMakesItsPointersForeign() throws {
+    let test = TestDenseHeap()
+    let object = try #require(test.allocate(10))
+    let page = UInt(bitPattern: DensePagePointer.unchecked(of: object))
+    for offset in 8..<UInt(24) {  // the seal, and whose page it is
+      bytes(page + offset, 1)[0] ^= 0x5a
+      #expect(test.deallocate(object) == .notABlock)
+      bytes(page + offset, 1)[0] ^= 0x5a
+    }
+    #expect(test.deallocate(object) == nil)
+  }
+
+  #if os(Linux)
+    @Test func aWriteAfterAFreeIsReportedWhenTheBlockIsNextLookedAt() async throws {
+      let result = await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+        let test = TestDenseHeap()
+        let objects = (0..<3).map { _ in test.allocate(100)! }
+        _ = test.deallocate(objects[1])
+        bytes(objects[1], 8).fill(0x41)
+        _ = test.allocate(90)
+      }
+      let text = String(decoding: try #require(result).standardErrorContent, as: UTF8.self)
+      #expect(text.contains("mempool: dense heap(0x") && text.contains("): free block overwritten\n"))
+    }
+  #endif
+}
