@@ -59,6 +59,15 @@ import Testing
     Row("peakBytes", \SpanList.peakBytes) { $0.peakBytes },
     Row("mutex", \SpanList.mutex) { $0.mutex },
 
+    Row("growth", \SlabCache.growth) { $0.growth },
+    Row("cursor", \SlabCache.cursor) { $0.cursor },
+    Row("pagesMade", \SlabCache.pagesMade) { $0.pagesMade },
+    Row("pagesReturned", \SlabCache.pagesReturned) { $0.pagesReturned },
+    Row("revision", \SlabCache.revision) { $0.revision },
+    Row("searches", \SlabCache.searches) { $0.searches },
+    Row("owner", \CacheLeases.owner) { $0.owner },
+    Row("refills", \CacheLeases.refills) { $0.refills },
+
     Row("used", \Slab.used) { $0.used },
     Row("summary", \Slab.summary) { $0.summary },
     Row("pendingNext", \Slab.pendingNext) { $0.pendingNext },

@@ -154,6 +154,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       return MemoryPoolPointer.shared.pointee.first.deallocateMetadata(
         UInt(bitPattern: self), UInt(Self.recordByteCount))
     }
+    Process.leave { $0.pointee.segments == segments }
     spans.destroy()
     let first = pointee.first
     var segment = segments.newest

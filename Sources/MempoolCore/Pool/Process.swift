@@ -49,6 +49,43 @@ enum Process {
     }
   }
 
+  // MARK: Slab caches
+
+  static func enter(_ cache: SlabCachePointer) {
+    lock.withLock {
+      cache.pointee.next = cacheHead.loadPointerRelaxed()?.assumingMemoryBound(to: SlabCache.self)
+      cacheHead.storeRelaxed(UInt(bitPattern: cache))
+    }
+  }
+
+  /// Takes caches out of the list: one that goes, or all of a pool that goes with everything in it. A thread that exits gives
+  /// its leases back before or never: `isGoing` is asked under the lock.
+  static func leave(where isGoing: (SlabCachePointer) -> Bool) {
+    lock.withLock {
+      var previous: SlabCachePointer?
+      forEachCache { cache in
+        guard isGoing(cache) else {
+          previous = cache
+          return
+        }
+        if let previous {
+          previous.pointee.next = cache.pointee.next
+        } else {
+          cacheHead.storeRelaxed(UInt(bitPattern: cache.pointee.next))
+        }
+      }
+    }
+  }
+
+  /// Visits the caches, under the lock.
+  private static func forEachCache(_ body: (SlabCachePointer) -> Void) {
+    var cache = cacheHead.loadPointerRelaxed()?.assumingMemoryBound(to: SlabCache.self)
+    while let current = cache {
+      cache = current.pointee.next
+      body(current)
+    }
+  }
+
   // MARK: Threads
 
   /// Numbers the thread, on its first slow path.
@@ -75,15 +112,17 @@ enum Process {
       forEachPool { pool in
         if pool != .shared, let heap = pool.ownHeap(of: block) { heap.abandonAll() }
       }
+      forEachCache { $0.returnLeases(of: UInt(bitPattern: block)) }
     }
   }
 
   // MARK: Fork
 
-  // The order: the process, then for each pool its list of segments, its registry, then for each segment growth and arena,
-  // then its spans. Whoever takes two takes them in this order.
+  // The order: the process, then each cache's growth, then for each pool its list of segments, its registry, then for each
+  // segment growth and arena, then its spans; last the caches' lists of pages. Whoever takes two takes them in this order.
   private static func forEachLock(_ body: (MutexPointer) -> Void) {
     body(lock)
+    forEachCache { body($0.growth) }
     forEachPool { pool in
       guard pool.state.loadRelaxed() == MemoryPool.State.ready else { return }
       body(pool.registry.lateLock)
@@ -98,12 +137,19 @@ enum Process {
     }
   }
 
-  static func prepareFork() { forEachLock { if !$0.isHeldByThisThread { $0.lock() } } }
+  static func prepareFork() {
+    forEachLock { if !$0.isHeldByThisThread { $0.lock() } }
+    forEachCache { $0.pagesLock.lockWrite() }
+  }
 
-  static func forkedParent() { forEachLock { $0.unlock() } }
+  static func forkedParent() {
+    forEachCache { $0.pagesLock.unlockWrite() }
+    forEachLock { $0.unlock() }
+  }
 
   static func forkedChild() {
     forEachLock { $0.resetAfterFork() }
+    forEachCache { $0.forkedChild(own: UInt(bitPattern: threadBlock())) }
     let block = threadBlock()
     forEachPool { pool in
       guard pool.state.loadRelaxed() == MemoryPool.State.ready else { return }

@@ -1,0 +1,216 @@
+public import CMempoolShims
+
+extension UnsafeMutablePointer where Pointee == SlabCache {
+  /// An item, its content being whatever was there before; nil when the pool is exhausted. Any thread. The usual case is some
+  /// twenty instructions, without a call, a lock or an atomic read-modify-write.
+  ///
+  /// Memory ordering: what the item's last user wrote before putting it back is visible to the caller.
+  @inlinable @inline(__always)
+  public func take() -> UnsafeMutableRawPointer? {
+    if let leases = rememberedLeases, let item = leases.take(pointee.stride) { return item }
+    return takeSlow()
+  }
+
+  /// The calling thread's leases, if it remembers them.
+  @inlinable @inline(__always)
+  var rememberedLeases: CacheLeasesPointer? {
+    let entry = mp_thread_recent(threadBlock()) + Int(bitPattern: pointee.id & UInt(MP_THREAD_RECENT - 1))
+    guard entry.pointee.owner == pointee.id else { return nil }
+    return entry.pointee.value.unsafelyUnwrapped.assumingMemoryBound(to: CacheLeases.self)
+  }
+
+  @inline(never) @usableFromInline
+  func takeSlow() -> UnsafeMutableRawPointer? {
+    let leases = ownLeases()
+    if let leases {
+      leases.refills.addUnshared(1)
+      noticeShrink(leases)
+      if leases.refill() { return leases.take(pointee.stride) }
+    }
+    _ = searches.fetchAddRelaxed(1)
+    return search(leases)
+  }
+
+  // MARK: Searching
+
+  /// Pages that a take looks at, twice, before the cache gets another one: the price of a search stays bounded, and pages made too
+  /// early are at most one in so many, as the next search goes on where this one ended.
+  private static var searchLimit: UInt { 16 }
+
+  /// An item from a cell that nobody leases, leasing it; or from one that another thread does; or from a new page. Without
+  /// `leases` from any cell.
+  private func search(_ leases: CacheLeasesPointer?) -> UnsafeMutableRawPointer? {
+    var limit = Self.searchLimit
+    while true {
+      let known = pagesMade.loadAcquire()  // acquire: pairs with the release in grow(_:known:)
+      if let item = searchPages(leases, limit: limit) { return item }
+      switch grow(leases, known: known) {
+      case .made(let item): return item
+      case .retry: continue
+      case .full:
+        // Whatever there is in all pages.
+        if limit == .max { return nil }
+        limit = .max
+      }
+    }
+  }
+
+  private func searchPages(_ leases: CacheLeasesPointer?, limit: UInt) -> UnsafeMutableRawPointer? {
+    pagesLock.lockRead()
+    defer { pagesLock.unlockRead() }
+    // The page of a cell that this thread leases is in the list.
+    if let leases, let page = leases.page, let cell = lease(page, leases) {
+      leases.add(page, cell)
+      return leases.take(pointee.stride)
+    }
+    guard let first = pointee.firstPage else { return nil }
+    let start = cursor.loadPointerRelaxed()?.assumingMemoryBound(to: CachePage.self) ?? first
+    var page = start
+    var visited: UInt = 0
+    if let leases {
+      repeat {
+        if let cell = lease(page, leases) {
+          cursor.storeRelaxed(UInt(bitPattern: page))
+          leases.add(page, cell)
+          return leases.take(pointee.stride)
+        }
+        page = page.pointee.next ?? first
+        visited += 1
+      } while page != start && visited < limit
+    }
+    // The same once more: what others lease has room, perhaps.
+    page = start
+    visited = 0
+    repeat {
+      if let claim = page.bitmap.tryClaim(run: 1) {
+        cursor.storeRelaxed(UInt(bitPattern: page))
+        return UnsafeMutableRawPointer(bitPattern: page.address(ofItem: UInt(claim.index)))
+      }
+      page = page.pointee.next ?? first
+      visited += 1
+    } while page != start && visited < limit
+    cursor.storeRelaxed(UInt(bitPattern: page))
+    return nil
+  }
+
+  /// The cell of a page that was leased, if one could be.
+  private func lease(_ page: CachePagePointer, _ leases: CacheLeasesPointer) -> UInt? {
+    for cell in 0..<page.cellCount {
+      let hasRoom = ~(page.cell(cell).loadRelaxed() | page.surplus(cell)) != 0
+      if hasRoom, page.lease(cell, to: leases) { return cell }
+    }
+    return nil
+  }
+
+  // MARK: Growing
+
+  enum Growth {
+    case made(UnsafeMutableRawPointer?)
+    /// Another thread made a page meanwhile.
+    case retry
+    case full
+  }
+
+  /// Makes a page, its first cell leased, and takes an item from it.
+  private func grow(_ leases: CacheLeasesPointer?, known: UInt) -> Growth {
+    growPage(known: known) { page in
+      guard let leases, page.lease(0, to: leases) else {
+        return page.bitmap.tryClaim(run: 1).map { page.address(ofItem: UInt($0.index)) }
+      }
+      leases.add(page, 0)
+      return leases.take(pointee.stride).map { UInt(bitPattern: $0) }
+    }
+  }
+
+  /// Makes a page, unless another thread made one since `known` pages were; `claim` takes from it before others see it.
+  func growPage(known: UInt, _ claim: (CachePagePointer) -> UInt?) -> Growth {
+    growth.lock()
+    defer { growth.unlock() }
+    if pagesMade.loadRelaxed() != known { return .retry }
+    guard let page = makePage() else { return .full }
+    let item = claim(page)
+    pagesLock.lockWrite()
+    page.pointee.next = pointee.firstPage
+    pointee.firstPage = page
+    cursor.storeRelaxed(UInt(bitPattern: page))
+    pagesLock.unlockWrite()
+    pagesMade.storeRelease(known + 1)  // release: pairs with the acquire before a search
+    return .made(item.flatMap { UnsafeMutableRawPointer(bitPattern: $0) })
+  }
+
+  private func makePage() -> CachePagePointer? {
+    var layout = pointee.layout
+    let least = CacheLayout.leastPageCount(stride: pointee.stride)
+    while true {
+      let claimed = pointee.segments.claim(pages: layout.pageCount) { CachePagePointer.make(self, layout, in: $0) }
+      if let (page, _) = claimed { return page }
+      if layout.pageCount == least { return nil }
+      layout = CacheLayout(stride: pointee.stride, pageCount: max(least, layout.pageCount / 2))
+    }
+  }
+
+  // MARK: The thread's leases
+
+  /// Which stack of lease records a thread's is in.
+  private func bucket(of block: UInt) -> AtomicPointer {
+    // 2^64 / φ: blocks lie at equal distances, which this spreads.
+    bucket(Int((block &* 0x9e37_79b9_7f4a_7c15) >> 58))
+  }
+
+  /// The lease record of a thread; nil when it has none.
+  func leases(of block: UInt) -> CacheLeasesPointer? {
+    // acquire: pairs with the release in ownLeases()
+    var next = bucket(of: block).loadPointerAcquire()?.assumingMemoryBound(to: CacheLeases.self)
+    while let leases = next {
+      if leases.owner.loadRelaxed() == block { return leases }
+      next = leases.pointee.next
+    }
+    return nil
+  }
+
+  /// The calling thread's leases, registered if they were not; nil when it can have none: it is past its exit handlers, or
+  /// there is no memory for the record.
+  func ownLeases() -> CacheLeasesPointer? {
+    if let leases = rememberedLeases { return leases }
+    let block = threadBlock()
+    guard block.pointee.state != UInt(MP_THREAD_DEAD) else { return nil }
+    let word = UInt(bitPattern: block)
+    let known = leases(of: word)
+    guard let leases = known ?? adoptLeases(word) ?? makeLeases(word) else { return nil }
+    if known == nil {
+      block.pointee.registered += 1
+      mp_thread_exit_arm()  // may allocate
+    }
+    let entry = mp_thread_recent(block) + Int(bitPattern: pointee.id & UInt(MP_THREAD_RECENT - 1))
+    entry.pointee.owner = pointee.id
+    entry.pointee.value = UnsafeMutableRawPointer(leases)
+    return leases
+  }
+
+  // A record that an exited thread left.
+  private func adoptLeases(_ block: UInt) -> CacheLeasesPointer? {
+    // acquire: pairs with the release in makeLeases(_:)
+    var next = bucket(of: block).loadPointerAcquire()?.assumingMemoryBound(to: CacheLeases.self)
+    while let leases = next {
+      // acquire: pairs with the release in returnLeases(of:)
+      if leases.owner.loadRelaxed() == 0, leases.owner.compareAndSwapAcquire(0, block) == 0 { return leases }
+      next = leases.pointee.next
+    }
+    return nil
+  }
+
+  private func makeLeases(_ block: UInt) -> CacheLeasesPointer? {
+    let byteCount = UInt(MemoryLayout<CacheLeases>.size)
+    guard let memory = pointee.metadata.allocateMetadata(byteCount) else { return nil }
+    let leases = UnsafeMutableRawPointer(bitPattern: memory).unsafelyUnwrapped.assumingMemoryBound(to: CacheLeases.self)
+    leases.start(block, revision: revision.loadRelaxed())
+    let head = bucket(of: block)
+    var seen = head.loadRelaxed()
+    while true {
+      leases.pointee.next = UnsafeMutableRawPointer(bitPattern: seen)?.assumingMemoryBound(to: CacheLeases.self)
+      let found = head.compareAndSwapRelease(seen, memory)  // release: pairs with the acquires above
+      if found == seen { return leases }
+      seen = found
+    }
+  }
+}
