@@ -81,6 +81,7 @@ import Testing
     Row("sampledBytes", \ThreadHeap.sampledBytes) { $0.sampledBytes },
     Row("sampledSlots", \ThreadHeap.sampledSlots) { $0.sampledSlots },
     Row("mutex", \DenseHeap.mutex) { $0.mutex },
+    Row("cachedRunBytes", \ThreadHeap.cachedRunBytes) { $0.cachedRunBytes },
     Row("createdCount", \HeapRegistry.created) { $0.createdCount },
     Row("creation", \HeapRegistry.creation) { $0.creation },
     Row("lateLock", \HeapRegistry.lateLock) { $0.lateLock },
@@ -108,16 +109,18 @@ import Testing
     let accessor = /var (\w+): \w+ \{ (?:AtomicPointer\(self, word: \d|\(UnsafeMutableRawPointer\(self\) \+ \d)/
     let record = /^extension UnsafeMutablePointer where Pointee == (\w+)/
     let root = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../Sources/MempoolCore")
-    var found: [String] = []
+    var found: Set<String> = []
     for case let file as URL in try #require(FileManager.default.enumerator(at: root, includingPropertiesForKeys: nil))
     where file.pathExtension == "swift" {
       var pointee = ""
       for line in try String(contentsOf: file, encoding: .utf8).split(separator: "\n")
       where !line.drop(while: { $0 == " " }).hasPrefix("//") {
         if let match = line.firstMatch(of: record) { pointee = String(match.1) }
-        if let match = line.firstMatch(of: accessor) { found.append("\(pointee).\(match.1)") }
+        if let match = line.firstMatch(of: accessor) { found.insert("\(pointee).\(match.1)") }
       }
     }
-    #expect(found.sorted() == Self.rows.map(\.name).sorted())
+    let names = Set(Self.rows.map(\.name))
+    #expect(found.subtracting(names).isEmpty, "accessors without a row")
+    #expect(names.subtracting(found).isEmpty, "rows without an accessor")
   }
 }
