@@ -38,8 +38,10 @@ run: libraries ## Run redis-server on Mempool and on the system's malloc, side b
 	@scripts/compare-redis --library $(INTERPOSER)/stage/libmempool-malloc.so
 
 test: ground stage ## Run all tests but the real programs (make programs) and the long stress runs (make stress)
-	$(SWIFT) test -c release -Xswiftc -enable-testing --scratch-path $(TESTS)
-	@MEMPOOL_PREFIX=$(STAGE) scripts/run-suites
+	@status=0; \
+	$(SWIFT) test -c release -Xswiftc -enable-testing --scratch-path $(TESTS) || status=$$?; \
+	MEMPOOL_PREFIX=$(STAGE) scripts/run-suites || status=$$?; \
+	exit $$status
 
 programs: libraries ## Run real programs on Mempool and compare their output with the system's malloc
 	@Tests/RealPrograms/run --library $(INTERPOSER)/stage/libmempool-malloc.so $(PROGRAM)
