@@ -121,7 +121,7 @@ extension UnsafeMutablePointer where Pointee == HeapRegistry {
     defer { creation.unlock() }
     let index = createdCount.loadRelaxed()
     guard index < pointee.capacity else { return nil }
-    guard let block = pointee.metadata.allocateMetadata(UInt(MemoryLayout<ThreadHeap>.size)) else { return nil }
+    guard let block = pointee.metadata.allocateMetadata(ThreadHeapPointer.recordByteCount) else { return nil }
     let heap = UnsafeMutableRawPointer(bitPattern: block).unsafelyUnwrapped.assumingMemoryBound(to: ThreadHeap.self)
     heap.start(self, index: index)
     _ = tryAdopt(index)

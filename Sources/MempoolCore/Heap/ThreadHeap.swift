@@ -243,6 +243,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
   /// Puts current slabs back in their lists; before the owner gives the heap up.
   func unseat() {
     releaseRuns()
+    _ = dense.defragment(to: dense.pages(pointee.registry.pointee.segments))
     for sizeClass in 0..<SizeClass.count {
       let slab = current(sizeClass)
       guard slab != Self.emptySlab else { continue }

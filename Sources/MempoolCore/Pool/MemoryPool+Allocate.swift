@@ -48,7 +48,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     guard byteCount <= UInt(Int.max), alignment <= UInt(Int.max) / 4 else {
       return exhausted(byteCount, call, alignment: alignment)
     }
-    if byteCount <= SizeClass.largest, alignment <= SizeClass.largest,
+    if byteCount <= SizeClass.largest, alignment <= SizeClass.largest, !isDense,
       let sizeClass = SizeClass.index(byteCount, alignment: alignment)
     {
       guard let pointer = allocateSmall(byteCount, sizeClass) else {
@@ -81,24 +81,31 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   private func allocateSmall(_ byteCount: UInt, _ sizeClass: Int) -> UnsafeMutableRawPointer? {
     let address: UInt
     if let heap = threadHeap() {
-      address = Self.take(heap, byteCount, sizeClass)
+      address = take(heap, byteCount, sizeClass)
     } else {
       // Past its exit handlers, or one thread too many.
       let registry = registry
       registry.lateLock.lock()
-      address = Self.take(registry.late, byteCount, sizeClass)
+      address = take(registry.late, byteCount, sizeClass)
       registry.lateLock.unlock()
     }
     return UnsafeMutableRawPointer(bitPattern: address)
   }
 
-  private static func take(_ heap: ThreadHeapPointer, _ byteCount: UInt, _ sizeClass: Int) -> UInt {
+  private func take(_ heap: ThreadHeapPointer, _ byteCount: UInt, _ sizeClass: Int) -> UInt {
+    if isDense { return takeDense(heap, byteCount) }
     var address = heap.current(sizeClass).take()
     if address == 0 {
       address = heap.refill(sizeClass)
       heap.sample(byteCount, SizeClass.itemSize(sizeClass))
     }
     if address != 0 { heap.requested.addUnshared(byteCount) }
+    return address
+  }
+
+  private func takeDense(_ heap: ThreadHeapPointer, _ byteCount: UInt) -> UInt {
+    guard let address = heap.dense.allocate(byteCount, from: heap.dense.pages(segments)) else { return 0 }
+    heap.requested.addUnshared(byteCount)
     return address
   }
 

@@ -47,6 +47,10 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     case .span(let span):
       if !spans.take(span) { misuse(call, UInt(bitPattern: pointer), "double free") }
       spans.deallocate(span)
+    case .dense(let heap):
+      if let fault = heap.deallocate(UInt(bitPattern: pointer), to: heap.pages(segments)) {
+        misuse(call, UInt(bitPattern: pointer), fault.text)
+      }
     case .system:
       _ = fallbackLive.fetchAddRelaxed(0 &- 1)
       mp_system_free(pointer)
@@ -75,6 +79,8 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     case item(SlabPointer, UInt)
     case run(SegmentPointer, head: UInt, count: UInt)
     case span(SpanPointer)
+    /// In a page of this dense heap, which alone can tell more.
+    case dense(DenseHeapPointer)
     /// From the system's allocator, which this pool falls back to.
     case system
   }
@@ -110,6 +116,9 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       return .run(segment, head: head, count: count)
     case .free: misuse(call, address, "double free, or never allocated")
     case .other(.cache): misuse(call, address, "an item of a slab cache: mp_cache_free takes it")
+    case .other(.dense):
+      let heap = entry.slab.loadPointerRelaxed().unsafelyUnwrapped.assumingMemoryBound(to: DenseHeap.self)
+      return .dense(heap)
     case .other: misuse(call, address, "never allocated")
     }
   }
@@ -136,8 +145,14 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     case .item(let slab, _): return slab.pointee.itemSize
     case .run(_, _, let count): return count << Page.fragmentShift
     case .span(let span): return span.pointee.byteCount
+    case .dense(let heap): return usableSize(UInt(bitPattern: pointer), in: heap, call)
     case .system: return UInt(mp_system_usable_size(UnsafeMutableRawPointer(mutating: pointer)))
     }
+  }
+
+  func usableSize(_ address: UInt, in heap: DenseHeapPointer, _ call: StaticString) -> UInt {
+    guard let size = heap.usableSize(address) else { misuse(call, address, "not the start of an allocated block") }
+    return size
   }
 
   /// Whether `pointer` points into memory of this pool: not whether it is a live object. O(1), any address.

@@ -37,7 +37,8 @@ extension UnsafeMutablePointer where Pointee == Segment {
     case .fragments:
       let heads = entry.heads.loadRelaxed()
       return heads == 0 ? 0 : start + UInt(heads.trailingZeroBitCount) << Page.fragmentShift
-    case .longRun, .cache, .dense: return start
+    case .longRun, .cache: return start
+    case .dense: return DensePagePointer(bitPattern: start).unsafelyUnwrapped.pointee.liveBlocks == 0 ? 0 : start
     case .longRunRest, .metadata: return 0
     }
   }

@@ -19,7 +19,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     if !isPassThrough {
       switch locate(pointer, call) {
       case .run, .system: break
-      case .item, .span: misuse(call, UInt(bitPattern: pointer), "not a run of fragments")
+      case .item, .span, .dense: misuse(call, UInt(bitPattern: pointer), "not a run of fragments")
       }
     }
     deallocate(pointer, call: call)
@@ -30,7 +30,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     guard let pointer else { return }
     if !isPassThrough {
       switch locate(pointer, call) {
-      case .item, .system: break
+      case .item, .dense, .system: break
       case .run, .span: misuse(call, UInt(bitPattern: pointer), "not an object of the heap")
       }
     }

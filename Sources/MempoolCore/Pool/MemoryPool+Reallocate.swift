@@ -25,10 +25,24 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       {
         return UnsafeMutableRawPointer(bitPattern: address)
       }
+    case .dense(let heap):
+      switch heap.resize(UInt(bitPattern: pointer), to: byteCount) {
+      case .inPlace: return pointer
+      case .mustMove: usable = usableSize(UInt(bitPattern: pointer), in: heap, call)
+      case .fault(let fault): misuse(call, UInt(bitPattern: pointer), fault.text)
+      }
+      // As the heap says: it must move, even if it would fit.
+      return move(pointer, usable, byteCount, call)
     case .system:
       usable = UInt(mp_system_usable_size(pointer))
     }
     if byteCount <= usable, byteCount >= usable / 2 { return pointer }
+    return move(pointer, usable, byteCount, call)
+  }
+
+  private func move(
+    _ pointer: UnsafeMutableRawPointer, _ usable: UInt, _ byteCount: UInt, _ call: StaticString
+  ) -> UnsafeMutableRawPointer? {
     guard let block = allocate(byteCount, call: call) else { return nil }
     block.copyMemory(from: pointer, byteCount: Int(min(usable, byteCount)))
     deallocate(pointer, call: call)

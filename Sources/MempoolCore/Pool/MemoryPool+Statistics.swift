@@ -51,7 +51,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       if kind == .fragments && entry.heads.loadRelaxed() | entry.lasts.loadRelaxed() == 0 { continue }
       let bytes = UInt(segment.pointee.bitmap.value(ofCell: Int(page)).nonzeroBitCount) << Page.fragmentShift
       statistics.activeBytes += bytes
-      if kind == .metadata { continue }
+      if kind == .metadata || kind == .dense { continue }
       statistics.allocatedBytes += bytes
       statistics.runBytes += bytes
     }
@@ -103,6 +103,11 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       statistics.runBytes -= keptBytes
       statistics.allocatedBytes -= keptBytes
       statistics.cachedBytes += keptBytes
+      if isDense {
+        let dense = heap.dense.statistics()
+        statistics.allocatedBytes += dense.liveUnits * DensePage.unitBytes
+        statistics.cachedBytes += dense.freeUnits * DensePage.unitBytes
+      }
       if index == 0 { continue }
       statistics.heapCount += 1
       if registry.isOwned(index) {
@@ -131,6 +136,9 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
         if !slab.checkInvariants() { isSound = false }
       }
       return false
+    }
+    if isDense {
+      for index in 0..<registry.count where registry.heap(index)?.dense.checkInvariants() == false { isSound = false }
     }
     return isSound
   }

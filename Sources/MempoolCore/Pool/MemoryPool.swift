@@ -52,6 +52,8 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
 
   var isPassThrough: Bool { state.loadRelaxed() == MemoryPool.State.passThrough }
 
+  var isDense: Bool { pointee.options.smallObjects == .dense }
+
   var isElastic: Bool {
     if case .elastic = pointee.options.backing { return true }
     return false

@@ -127,6 +127,9 @@ enum Process {
       guard pool.state.loadRelaxed() == MemoryPool.State.ready else { return }
       body(pool.registry.lateLock)
       body(pool.registry.creation)
+      for index in 0..<pool.registry.count {
+        if let heap = pool.registry.heap(index) { body(heap.dense.mutex) }
+      }
       body(pool.segments.mutex)
       body(pool.spans.mutex)
       pool.segments.first { segment in
