@@ -75,9 +75,10 @@ stage:
 format: ## Format every Swift file in place
 	$(SWIFT) format --in-place --parallel $$(scripts/swift-files)
 
-lint: ## Check format, floors and shell scripts
+lint: ## Check format, floors, memory orderings and shell scripts
 	$(SWIFT) format lint --strict --parallel $$(scripts/swift-files)
 	@scripts/floors
+	@scripts/memory-ordering --check
 	@scripts/check-shell
 
 clean: ## Remove everything that was built

@@ -69,7 +69,7 @@ extension UnsafeMutablePointer where Pointee == ReadWriteLock {
   public func resetAfterFork() { state.storeRelaxed(0) }
 
   private func wake() {
-    _ = wakeups.fetchAddAcquireRelease(1)
+    _ = wakeups.fetchAddAcquireRelease(1)  // release: pairs with the acquire of the ticket
     mp_futex_wake(wakeups.word, Int32.max)
   }
 

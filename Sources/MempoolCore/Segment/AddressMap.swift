@@ -64,7 +64,7 @@ enum AddressMap {
     let byteCount = Int(leafCount) * MemoryLayout<UInt>.size
     guard let leaf = mp_pages_map(byteCount, 1) else { return false }
     let root = AtomicPointer(mp_map_root_address()).advanced(by: Int(address >> leafShift))
-    // acquire-release: publishes the zeroed leaf to slot(_:), or sees another's.
+    // acquire-release: publishes the zeroed leaf, pairs with slot(_:); or sees another's.
     if root.compareAndSwapAcquireRelease(0, UInt(bitPattern: leaf)) != 0 { _ = mp_pages_release(leaf, byteCount) }
     return true
   }

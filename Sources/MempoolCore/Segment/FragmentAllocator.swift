@@ -242,7 +242,7 @@ extension UnsafeMutablePointer where Pointee == Segment {
       // Full, or somebody holds pages for a moment: a purge, or a claim of many pages that is being taken back.
       if waitForPurges() { continue }
       if let found = find(true) { return found }
-      if purging.loadAcquire() == 0 { return nil }  // acquire: pairs with the end of purge(_:)
+      if purging.loadAcquire() == 0 { return nil }  // acquire: pairs with the end of purge(atMost:from:)
     }
   }
 

@@ -149,6 +149,7 @@ extension UnsafeMutablePointer where Pointee == Segment {
 
   /// Makes at least `pages` more pages accessible, or sees that another thread did since `known` was read.
   func grow(by pages: UInt, known: UInt) -> Bool {
+    // acquire: pairs with the release below
     guard pointee.backing == .elastic else { return pageCount.loadAcquire() != known }
     growth.lock()
     defer { growth.unlock() }
