@@ -164,8 +164,9 @@ extension UnsafeMutablePointer where Pointee == Segment {
       count = min(left, (pages + step - 1) / step * step)
       if !commit(current, count) { return false }
     }
-    pointee.bitmap.grow(toItemCount: Int((current + count) * Page.fragmentCount))
+    // First the count: what another thread claims as soon as the bitmap has it, it may free before this one goes on.
     pageCount.storeRelease(current + count)  // release: pairs with the acquire above and in claims that start a search
+    pointee.bitmap.grow(toItemCount: Int((current + count) * Page.fragmentCount))
     return true
   }
 
