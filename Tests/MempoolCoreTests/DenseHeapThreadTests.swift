@@ -12,40 +12,6 @@ private final class Mailbox: @unchecked Sendable {
   func take() -> (address: UInt, pattern: UInt8)? { lock.withLock { objects.popLast() } }
 }
 
-/// What the threads of one test found; and a start that none of them begins before.
-private final class Gate: @unchecked Sendable {
-  private let lock = NSLock()
-  private var failures: [String] = []
-  private let condition = NSCondition()
-  private var missing: Int
-
-  init(_ threads: Int) { missing = threads }
-
-  func arrive() {
-    condition.lock()
-    missing -= 1
-    condition.broadcast()
-    while missing > 0 { condition.wait() }
-    condition.unlock()
-  }
-
-  func fail(_ text: String) { lock.withLock { failures.append(text) } }
-  var found: [String] { lock.withLock { failures } }
-}
-
-/// Runs `body` on `count` threads that are alive at once, and waits for all.
-private func onThreads(_ count: Int, _ body: @escaping @Sendable (Int) -> Void) {
-  let group = DispatchGroup()
-  for index in 0..<count {
-    group.enter()
-    Thread {
-      body(index)
-      group.leave()
-    }.start()
-  }
-  group.wait()
-}
-
 @Suite struct DenseHeapThreadTests {
   static let threads = 8
 
@@ -57,24 +23,25 @@ private func onThreads(_ count: Int, _ body: @escaping @Sendable (Int) -> Void) 
     let pages = TestPages()
     let heaps = (0..<heapCount).map { _ in TestDenseHeap(pages) }
     let mailboxes = (0..<Self.threads).map { _ in Mailbox() }
-    let gate = Gate(Self.threads)
+    let findings = Findings()
 
     @Sendable func free(_ object: (address: UInt, pattern: UInt8)) {
-      guard let heap = DenseHeapPointer.owner(of: object.address) else { return gate.fail("a page without a heap") }
+      guard let heap = DenseHeapPointer.owner(of: object.address) else {
+        return findings.report("a page without a heap")
+      }
       let count = Int(heap.usableSize(object.address) ?? 0)
       if count == 0 || !bytes(object.address, count).allSatisfy({ $0 == object.pattern }) {
-        gate.fail("content changed")
+        findings.report("content changed")
       }
-      if let fault = heap.deallocate(object.address, to: pages) { gate.fail("\(fault)") }
+      if let fault = heap.deallocate(object.address, to: pages) { findings.report("\(fault)") }
     }
 
-    onThreads(Self.threads) { index in
+    TestThread.run(Self.threads) { index in
       var random = SplitMix64(seed: seed &+ UInt64(index))
       let own = heaps[index % heapCount]
-      gate.arrive()
       for step in 0..<6000 {
         if step % 1000 < 700 {
-          guard let address = own.allocate(random.below(600)) else { return gate.fail("no memory") }
+          guard let address = own.allocate(random.below(600)) else { return findings.report("no memory") }
           let pattern = UInt8(truncatingIfNeeded: random.next())
           bytes(address, own.usable(address)).fill(pattern)
           mailboxes[random.below(Self.threads)].put(address, pattern)
@@ -82,10 +49,10 @@ private func onThreads(_ count: Int, _ body: @escaping @Sendable (Int) -> Void) 
         for _ in 0..<(step % 1000 < 700 ? 1 : 2) { mailboxes[index].take().map(free) }
       }
     }
-    #expect(gate.found == [], "seed \(seed)")
+    #expect(findings.all == [], "seed \(seed)")
     for heap in heaps { #expect(heap.heap.checkInvariants()) }
     for mailbox in mailboxes { while let object = mailbox.take() { free(object) } }
-    #expect(gate.found == [], "seed \(seed)")
+    #expect(findings.all == [], "seed \(seed)")
     for heap in heaps {
       #expect(heap.heap.checkInvariants())
       #expect(heap.heap.statistics().liveBlocks == 0)
@@ -97,20 +64,19 @@ private func onThreads(_ count: Int, _ body: @escaping @Sendable (Int) -> Void) 
   @Test func ofManyThreadsThatFreeOneObjectOneSucceeds() {
     let test = TestDenseHeap()
     for _ in 0..<50 {
-      let gate = Gate(Self.threads)
+      let findings = Findings()
       let successes = Mailbox()
       guard let object = test.allocate(100), let keeper = test.allocate(100) else { return }
-      onThreads(Self.threads) { _ in
-        gate.arrive()
+      TestThread.run(Self.threads) { _ in
         switch test.deallocate(object) {
         case nil: successes.put(object, 0)
         case .doubleFree: break
-        case let fault?: gate.fail("\(fault)")
+        case let fault?: findings.report("\(fault)")
         }
       }
       #expect(successes.take() != nil)
       #expect(successes.take() == nil)
-      #expect(gate.found == [])
+      #expect(findings.all == [])
       #expect(test.deallocate(keeper) == nil)
     }
     #expect(test.heap.checkInvariants())
