@@ -20,6 +20,7 @@ import Testing
         switch place(record) {
         case let word as AtomicPointer: UInt(bitPattern: word.word)
         case let mutex as MutexPointer: UInt(bitPattern: mutex)
+        case let lock as ReadWriteLockPointer: UInt(bitPattern: lock)
         default: UInt(0)
         }
       self.name = "\(Record.self).\(name)"
@@ -68,6 +69,17 @@ import Testing
     Row("owner", \CacheLeases.owner) { $0.owner },
     Row("refills", \CacheLeases.refills) { $0.refills },
 
+    Row("pagesLock", \SlabCache.pagesLock) { $0.pagesLock },
+    Row("growth", \SlabCache.growth) { $0.growth },
+    Row("cursor", \SlabCache.cursor) { $0.cursor },
+    Row("pagesMade", \SlabCache.pagesMade) { $0.pagesMade },
+    Row("pagesReturned", \SlabCache.pagesReturned) { $0.pagesReturned },
+    Row("revision", \SlabCache.revision) { $0.revision },
+    Row("searches", \SlabCache.searches) { $0.searches },
+    Row("bucket", \SlabCache.leases) { $0.bucket(0) },
+    Row("owner", \CacheLeases.owner) { $0.owner },
+    Row("refills", \CacheLeases.refills) { $0.refills },
+
     Row("used", \Slab.used) { $0.used },
     Row("summary", \Slab.summary) { $0.summary },
     Row("pendingNext", \Slab.pendingNext) { $0.pendingNext },
@@ -106,17 +118,19 @@ import Testing
 
   /// Every accessor in the sources that names a constant place has its row above.
   @Test func everyAccessorHasARow() throws {
-    let accessor = /var (\w+): \w+ \{ (?:AtomicPointer\(self, word: \d|\(UnsafeMutableRawPointer\(self\) \+ \d)/
-    let record = /^extension UnsafeMutablePointer where Pointee == (\w+)/
+    let accessor =
+      /(?:var|func) (\w+)(?:: \w+|\(_ \w+: \w+\) -> \w+) \{\s*(?:AtomicPointer\(self, word: \d|\(UnsafeMutableRawPointer\(self\) \+ \d)/
+    let record = /extension UnsafeMutablePointer where Pointee == (\w+)/
     let root = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../Sources/MempoolCore")
     var found: Set<String> = []
     for case let file as URL in try #require(FileManager.default.enumerator(at: root, includingPropertiesForKeys: nil))
     where file.pathExtension == "swift" {
-      var pointee = ""
-      for line in try String(contentsOf: file, encoding: .utf8).split(separator: "\n")
-      where !line.drop(while: { $0 == " " }).hasPrefix("//") {
-        if let match = line.firstMatch(of: record) { pointee = String(match.1) }
-        if let match = line.firstMatch(of: accessor) { found.insert("\(pointee).\(match.1)") }
+      let lines = try String(contentsOf: file, encoding: .utf8).split(separator: "\n")
+      let code = lines.filter { !$0.drop { $0 == " " }.hasPrefix("//") }.joined(separator: "\n")
+      let records = code.matches(of: record)
+      for match in code.matches(of: accessor) {
+        let pointee = records.last { $0.range.lowerBound < match.range.lowerBound }?.1 ?? ""
+        found.insert("\(pointee).\(match.1)")
       }
     }
     let names = Set(Self.rows.map(\.name))
