@@ -10,7 +10,7 @@ import MempoolCore
   MemoryPoolPointer.shared.usableSize(of: pointer, call: "malloc_size")
 }
 
-/// Darwin: the usable size of what malloc gives for `byteCount`.
+/// Darwin: what malloc rounds `byteCount` up to.
 @c(malloc_good_size) public func mempoolGoodSize(_ byteCount: UInt) -> UInt {
   MemoryPoolPointer.shared.goodSize(byteCount)
 }

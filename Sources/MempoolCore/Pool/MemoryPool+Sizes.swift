@@ -1,8 +1,8 @@
 import CMempoolShims
 
 extension UnsafeMutablePointer where Pointee == MemoryPool {
-  /// The usable size of a new object of `byteCount` bytes, at least that; `byteCount` itself when no object can be so large.
-  /// O(1), starts nothing.
+  /// The least usable size of a new object of `byteCount` bytes; `byteCount` itself when no object can be so large. A run that
+  /// a thread kept may be an eighth larger. O(1), starts nothing.
   public func goodSize(_ byteCount: UInt) -> UInt {
     if byteCount <= SizeClass.largest {
       var index = 0
