@@ -17,7 +17,7 @@ import MempoolCore
 }
 
 @c @implementation public func mp_malloc(_ size: Int) -> UnsafeMutableRawPointer! {
-  orAbort(MemoryPoolPointer.shared.allocate(UInt(bitPattern: size), call: "mp_malloc"), "mp_malloc", size)
+  MemoryPoolPointer.shared.allocateOrAbort(UInt(bitPattern: size), call: "mp_malloc")
 }
 
 @c @implementation public func mp_try_malloc(_ size: Int) -> UnsafeMutableRawPointer! {

@@ -8,15 +8,30 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   /// Memory ordering: what the object's last user wrote before freeing it is visible to the caller.
   @inlinable @inline(__always)
   public func allocate(_ byteCount: UInt, call: StaticString = "allocate") -> UnsafeMutableRawPointer? {
-    if self == .shared, byteCount <= SizeClass.largest {
-      let heap = threadBlock().heapRecord.assumingMemoryBound(to: ThreadHeap.self)
-      let address = heap.current(SizeClass.index(byteCount)).take()
-      if address != 0 {
-        heap.requested.addUnshared(byteCount)
-        return UnsafeMutableRawPointer(bitPattern: address)
-      }
-    }
-    return allocateSlow(byteCount, call)
+    takeCurrent(byteCount) ?? allocateSlow(byteCount, call)
+  }
+
+  /// The same; never nil: when the pool is exhausted, one line on standard error and SIGABRT, whatever its options say.
+  @inlinable @inline(__always)
+  public func allocateOrAbort(_ byteCount: UInt, call: StaticString) -> UnsafeMutableRawPointer {
+    takeCurrent(byteCount) ?? allocateSlowOrAbort(byteCount, call)
+  }
+
+  /// An item of this thread's current slab in the shared pool, the usual case; nil when there is none.
+  @inlinable @inline(__always)
+  func takeCurrent(_ byteCount: UInt) -> UnsafeMutableRawPointer? {
+    guard self == .shared, byteCount <= SizeClass.largest else { return nil }
+    let heap = threadBlock().heapRecord.assumingMemoryBound(to: ThreadHeap.self)
+    let address = heap.current(SizeClass.index(byteCount)).take()
+    guard address != 0 else { return nil }
+    heap.requested.addUnshared(byteCount)
+    return UnsafeMutableRawPointer(bitPattern: address)
+  }
+
+  @inline(never) @usableFromInline
+  func allocateSlowOrAbort(_ byteCount: UInt, _ call: StaticString) -> UnsafeMutableRawPointer {
+    if let pointer = allocateSlow(byteCount, call) { return pointer }
+    fatal(call, byteCount: byteCount, "out of memory")
   }
 
   /// The same, zeroed, for `count` elements; nil also when the product overflows.
