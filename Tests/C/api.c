@@ -87,6 +87,67 @@ static void floors(void) {
   CHECK(FAILS(EINVAL, mp_heap_alloc(MP_HEAP_MAX + 1)));
 }
 
+struct item {
+  double number;
+  char text[52];
+};
+
+static mp_cache_t sharedCache;
+
+static void *cacheChurn(void *unused) {
+  (void)unused;
+  struct item *items[300];
+  for (int round = 0; round < 100; round++) {
+    for (int i = 0; i < 300; i++) {
+      items[i] = mp_cache_alloc(&sharedCache);
+      memset(items[i], i, sizeof(struct item));
+    }
+    for (int i = 0; i < 300; i++) {
+      CHECK(items[i]->text[0] == (char)i && items[i]->text[51] == (char)i);
+      mp_cache_free(&sharedCache, items[i]);
+    }
+  }
+  return mp_cache_alloc(&sharedCache);
+}
+
+static void caches(void) {
+  mp_cache_init(&sharedCache, struct item);
+  struct item *item = mp_cache_alloc(&sharedCache);
+  CHECK((uintptr_t)item % sizeof(double) == 0);
+  mp_cache_free(&sharedCache, item);
+  mp_cache_free(&sharedCache, NULL);
+  pthread_t threads[8];
+  for (int i = 0; i < 8; i++) CHECK(pthread_create(&threads[i], NULL, cacheChurn, NULL) == 0);
+  for (int i = 0; i < 8; i++) {
+    void *left = NULL;
+    pthread_join(threads[i], &left);
+    mp_cache_free(&sharedCache, left);
+  }
+  mp_cache_destroy(&sharedCache);
+
+  // Made again at the same address, for each size; arrays, which go back together.
+  for (size_t size = 1; size <= 5000; size = size * 3 / 2 + 1) {
+    mp_cache_init_impl(&sharedCache, "a name of more than the thirty-one bytes that are kept", size);
+    for (unsigned count = 1; count <= 200; count = count * 2 + 1) {
+      char *arrays[10];
+      int taken = 0;
+      errno = 0;
+      while (taken < 10 && (arrays[taken] = mp_cache_alloc_array(&sharedCache, count)) != NULL) {
+        memset(arrays[taken], taken, size * count);
+        taken++;
+      }
+      CHECK(taken == 10 || (taken == 0 && errno == EINVAL && count > 1));
+      for (int i = 0; i < taken; i++) {
+        CHECK(arrays[i][0] == i && arrays[i][size * count - 1] == i);
+        mp_cache_free_array(&sharedCache, arrays[i], count);
+      }
+    }
+    CHECK(FAILS(EINVAL, mp_cache_alloc_array(&sharedCache, 0)));
+    CHECK(FAILS(EINVAL, mp_cache_alloc_array(&sharedCache, 4000000000u)));
+    mp_cache_destroy(&sharedCache);
+  }
+}
+
 static void bitmaps(void) {
   atomic_t cells[4] = {0};
   CHECK(mp_bitmap_cell_alloc(cells, 3, MP_BITMAP_BITS) == 0);
@@ -241,6 +302,7 @@ static void threadsAndFork(void) {
 int main(void) {
   sharedPool();
   floors();
+  caches();
   bitmaps();
   pools();
   statistics();

@@ -148,8 +148,8 @@ typedef struct mp_cache {
 
 /*
  * Makes a cache of items of `item_size` bytes. The first 31 bytes of `name` are kept. An item is aligned to the largest
- * power of two that divides its size, at most 4096. The cache takes no memory until its first item. A size of 0, or above
- * what a page of the shared pool holds, is misuse.
+ * power of two that divides its size, at most 4096. The cache takes no memory until its first item. A size of 0 or above
+ * 1 MiB is misuse.
  */
 void mp_cache_init_impl(mp_cache_t *cache, const char *name, size_t item_size);
 

@@ -11,6 +11,19 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
     return takeSlow()
   }
 
+  /// The same; never nil: when the pool is exhausted, one line that names `call` and `subject`, and SIGABRT.
+  @inlinable @inline(__always)
+  public func takeOrAbort(call: StaticString, subject: UInt) -> UnsafeMutableRawPointer {
+    if let leases = rememberedLeases, let item = leases.take(pointee.stride) { return item }
+    return takeSlowOrAbort(call, subject)
+  }
+
+  @inline(never) @usableFromInline
+  func takeSlowOrAbort(_ call: StaticString, _ subject: UInt) -> UnsafeMutableRawPointer {
+    if let item = takeSlow() { return item }
+    misuse(call, subject, "out of memory")
+  }
+
   /// The calling thread's leases, if it remembers them.
   @inlinable @inline(__always)
   var rememberedLeases: CacheLeasesPointer? {
