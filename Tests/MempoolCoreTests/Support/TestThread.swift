@@ -40,7 +40,7 @@ struct TestThread {
 
   /// Runs `body` on `count` threads at once, numbered from 0, and returns when all are gone.
   static func run(_ count: Int, _ body: @escaping @Sendable (Int) -> Void) {
-    let gate = Gate(count)
+    let gate = ThreadGate(count)
     let threads = (0..<count).map { number in
       TestThread {
         gate.arrive()
@@ -52,7 +52,7 @@ struct TestThread {
 }
 
 /// Where threads wait for each other, as often as they like.
-final class Gate: @unchecked Sendable {
+final class ThreadGate: @unchecked Sendable {
   private let lock = NSCondition()
   private let count: Int
   private var waiting = 0
