@@ -3,6 +3,7 @@ enum Counter: Int, CaseIterable {
   case allocations, zeroed, aligned, frees, remoteFrees, reallocations, moves
   case handoffs, refused, exhausted
   case claims, failedClaims
+  case takes, arrays, puts, caches
   case threads, lateFrees, forks, pools, purges
 
   /// Its name in the result.

@@ -80,7 +80,10 @@ final class Run: @unchecked Sendable {  // what threads share is atomic or under
     // After a failure the pools are what is to be looked at, not what is to be trusted.
     if !hasFailed { for (kind, pool) in pools where kind != .shared { pool.destroy() } }
     progress?.clear()
-    return outcome(elapsed: monotonicSeconds() - started)
+    let outcome = outcome(elapsed: monotonicSeconds() - started)
+    // They know this run, which knows them.
+    if !threadsAreStuck { workers = [] }
+    return outcome
   }
 
   /// The invariants of every pool; only when nothing runs.

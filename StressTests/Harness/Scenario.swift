@@ -33,6 +33,8 @@ let scenarios: [any Scenario.Type] = [
   ProducerConsumer.self,
   ThreadChurn.self,
   ReallocPingPong.self,
+  CacheChurn.self,
+  CacheLifecycle.self,
   PoolLifecycle.self,
   ForkUnderLoad.self,
   Mixed.self,
