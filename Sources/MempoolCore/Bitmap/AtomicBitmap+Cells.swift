@@ -89,7 +89,7 @@ extension AtomicBitmap {
 
   /// Claims the `count` cells from `cell` on, then gives back the items beyond `items`. Or nothing: then the cell that was
   /// taken is returned.
-  private func claimAll(_ cell: Int, _ count: Int, _ items: Int, _ cost: inout SearchCost) -> Int? {
+  func claimAll(_ cell: Int, _ count: Int, _ items: Int, _ cost: inout SearchCost) -> Int? {
     let end = cell + count
     var next = cell
     while next < end {
