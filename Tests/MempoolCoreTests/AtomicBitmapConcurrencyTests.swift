@@ -165,25 +165,51 @@ import Testing
     }
   }
 
-  /// The hints' hardest case: one cell between full and not full, so that every operation tells the tree, up to its top.
-  @Test func hintsAgreeWhenAllIsQuiet() {
-    for round in 0..<Self.scaled(400) {
-      let cells = 64 * 64 + 64  // three levels
-      let test = TestBitmap(items: cells * 64, runLengths: [.one, .sixtyFour])
-      let bitmap = test.bitmap
-      #expect(bitmap.tryClaimCells(cells) == 0)
-      let place = (round * 97) % cells
-      onThreads(4) { number in
-        for _ in 0..<200 {
-          let index = place * 64 + number
-          if bitmap.release(at: index).wasDouble { fatalError("taken twice") }
-          while !bitmap.tryClaim(run: 1, at: index) {}
-        }
-        if number < round % 5 { bitmap.release(at: place * 64 + number) }
-      }
-      #expect(bitmap.checkInvariants())
-      #expect((bitmap.tryClaim() != nil) == (round % 5 > 0))
+  /// The hints' hardest case: two threads that meet again and again in one cell, of which one takes the last item while the
+  /// other frees one. What remains must be told right, at every level up to the top.
+  @Test func hintsAgreeAfterEveryMeeting() {
+    let cells = 64 * 64 + 64  // three levels
+    let test = TestBitmap(items: cells * 64, runLengths: [.one, .sixtyFour])
+    let bitmap = test.bitmap
+    #expect(bitmap.tryClaimCells(cells) == 0)
+    let first = (cells - 5) * 64
+    bitmap.release(at: first)
+    let meeting = Meeting()
+    let shadow = Shadow(1)
+    @Sendable func check() {
+      var cost = SearchCost()
+      if bitmap.tree(0).nextOpen(from: 0, below: cells, &cost) != cells - 5 { shadow.fail() }
     }
+    onThreads(2) { number in
+      for round in 0..<Self.scaled(60_000) {
+        // One of two items is free, all others are taken. One thread takes it, the other frees the other.
+        let free = first + round % 2
+        let other = first + (round + 1) % 2
+        meeting.wait()
+        if number == 0 ? !bitmap.tryClaim(run: 1, at: free) : bitmap.release(at: other).wasDouble { shadow.fail() }
+        meeting.wait()
+        if number == 0 {
+          check()
+          // Now all are taken. One thread frees it, the other takes it at once.
+          if !bitmap.tryClaim(run: 1, at: other) { shadow.fail() }
+        }
+        meeting.wait()
+        if number == 0 {
+          if bitmap.release(at: other).wasDouble { shadow.fail() }
+        } else {
+          while !bitmap.tryClaim(run: 1, at: other) { yieldThread() }
+        }
+        meeting.wait()
+        if number == 0 {
+          var cost = SearchCost()
+          if bitmap.tree(0).nextOpen(from: 0, below: cells, &cost) != nil { shadow.fail() }
+          bitmap.release(at: other)
+          check()
+        }
+      }
+    }
+    #expect(shadow.violations == 0)
+    #expect(bitmap.checkInvariants())
   }
 
   /// Seeds, bitmap defect 4, under concurrency: claims of cells run into bits that come and go, and leave them alone. No

@@ -93,6 +93,25 @@ import Testing
     }
   }
 
+  /// Others may have taken a cell for full while a claim held it, and hinted so. Whoever gives back tells the tree, whatever
+  /// came of the claim.
+  @Test func whoGivesBackTellsTheTree() {
+    let rolledBack = TestBitmap(items: 3 * 64, runLengths: [.one, .sixtyFour])
+    rolledBack.fill(2, 1)
+    let exchanged = TestBitmap(items: 3 * 64, runLengths: [.one, .sixtyFour], strategy: .exchange)
+    for cell in 0..<3 { exchanged.fill(cell, 1) }
+    for test in [rolledBack, exchanged] {
+      #expect(test.bitmap.checkInvariants())
+      // What another would have written who saw the cell 0 in the claim's hands.
+      for exponent in [0, 6] { _ = test.bitmap.tree(exponent).words.fetchOrRelaxed(1) }
+    }
+    var cost = SearchCost()
+    #expect(rolledBack.bitmap.claimAll(0, 3, 192, &cost) == 2)
+    #expect(rolledBack.bitmap.checkInvariants())
+    #expect(exchanged.bitmap.tryClaim(run: 64) == nil)
+    #expect(exchanged.bitmap.checkInvariants())
+  }
+
   /// The tree's search against one that looks at each cell in turn.
   @Test func nextOpenAndNextClosed() {
     var random = SplitMix64(seed: SplitMix64.seed("HintTreeTests.nextOpenAndNextClosed"))

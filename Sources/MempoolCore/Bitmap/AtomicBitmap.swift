@@ -172,7 +172,7 @@ public struct AtomicBitmap {
     while lengths != 0 {
       let exponent = lengths.trailingZeroBitCount
       if Cell.hasRun(of: 1 << exponent, in: old) != Cell.hasRun(of: 1 << exponent, in: new) {
-        tree(exponent).settle(0, cell >> Cell.indexShift, Cell.mask(1, at: cell & (Cell.itemCount - 1)))
+        tree(exponent).settle(cell >> Cell.indexShift, Cell.mask(1, at: cell & (Cell.itemCount - 1)))
       }
       lengths &= lengths - 1
     }
@@ -190,7 +190,7 @@ public struct AtomicBitmap {
       while cell < end {
         let bit = cell & (Cell.itemCount - 1)
         let count = min(Cell.itemCount - bit, end - cell)
-        tree.settle(0, cell >> Cell.indexShift, Cell.mask(count, at: bit))
+        tree.settle(cell >> Cell.indexShift, Cell.mask(count, at: bit))
         cell += count
       }
       lengths &= lengths - 1

@@ -2,8 +2,7 @@
 /// word is full of set bits, 64 to one, until one word is left.
 ///
 /// Part of an ``AtomicBitmap``, for its own use. Any thread may search and settle at any time. A search reads O(log64 cells)
-/// words when it finds something; settling one bit is one atomic operation a level, on the levels where it makes a
-/// difference.
+/// words when it finds something.
 ///
 /// While no thread is inside a call: hint of a cell == (it has no run); hint of a word == (all its bits are set). Meanwhile
 /// hints may lag, in both directions, so a search that they fail looks at the cells itself.
@@ -13,7 +12,7 @@ struct HintTree {
   let words: AtomicPointer
   let runLength: Int
 
-  private static var shift: Int { Cell.indexShift }
+  static var shift: Int { Cell.indexShift }
 
   /// Words of the level, a bit a child.
   private static func wordCount(level: Int, cellCapacity: Int) -> Int {
@@ -88,47 +87,24 @@ struct HintTree {
 
   // MARK: Settling
 
-  /// Makes the hints in `mask` of a word agree with what they stand for, which this thread has just changed.
-  ///
-  /// Every thread that changes a child then changes its hint, unconditionally and by a read-modify-write, and then looks at
-  /// the child again. So whoever changes a hint last has, by the chain of these operations, seen every change of the child
-  /// whose author settled before, and later ones have yet to settle: in the end hint and child agree.
+  /// Makes the hints in `mask` of a word of level 0 agree with the cells they stand for, which this thread has just changed.
   @inline(never)
-  func settle(_ level: Int, _ index: Int, _ mask: UInt) {
-    let hint = word(level, index)
-    var full = fullChildren(level, index, mask)
-    while true {
-      if full != 0 {
-        let old = hint.fetchOrAcquireRelease(full)  // acquire-release: pairs with itself and the next, as said above
-        changed(level, index, from: old, to: old | full)
-      }
-      if full != mask {
-        let open = mask & ~full
-        let old = hint.fetchAndAcquireRelease(~open)  // acquire-release: pairs with itself and the one before
-        changed(level, index, from: old, to: old & ~open)
-      }
-      let now = fullChildren(level, index, mask)
-      if now == full { return }
-      full = now
-    }
+  func settle(_ index: Int, _ mask: UInt) {
+    var settling = Settling(index: index, mask: mask)
+    while settling.step(self) {}
   }
 
-  private func changed(_ level: Int, _ index: Int, from old: UInt, to new: UInt) {
-    let surplus = surplus(level, index)
-    if (old | surplus == ~0) != (new | surplus == ~0) {
-      settle(level + 1, index >> Self.shift, Cell.mask(1, at: index & (Cell.itemCount - 1)))
-    }
-  }
+  func hint(_ settling: Settling) -> AtomicPointer { word(settling.level, settling.index) }
 
   /// The bits of a hint word that stand for no child: all, above the last level, so that nothing there ever changes.
-  private func surplus(_ level: Int, _ index: Int) -> UInt {
+  func surplus(_ level: Int, _ index: Int) -> UInt {
     if wordCount(level) <= 1 { return ~0 }
     let childCount = level == 0 ? bitmap.cellCapacity : wordCount(level - 1)
     return Cell.surplus(beyond: childCount - index << Self.shift)
   }
 
   /// Which of the children in `mask` are full: cells without a run, or hint words full of set bits.
-  private func fullChildren(_ level: Int, _ index: Int, _ mask: UInt) -> UInt {
+  func fullChildren(_ level: Int, _ index: Int, _ mask: UInt) -> UInt {
     var full: UInt = 0
     var rest = mask
     while rest != 0 {
@@ -164,12 +140,4 @@ struct HintTree {
       level += 1
     }
   }
-}
-
-/// What a search looked at: kept in registers, for tests and studies.
-struct SearchCost {
-  /// Words read: hints and cells.
-  var wordsRead = 0
-  /// Swaps tried again because the cell had changed.
-  var lostSwaps: UInt = 0
 }
