@@ -67,7 +67,7 @@ import Testing
     // Every other item belongs to nobody who takes part.
     for cell in 0..<cellCount { test.fill(cell, 0xaaaa_aaaa_aaaa_aaaa) }
     let shadow = Shadow(cellCount * 64)
-    onThreads(threads) { number in
+    TestThread.run(threads) { number in
       // At most 3 items a thread: 24 of 32 free ones.
       for round in 0..<rounds {
         var claimed = (-1, -1, -1)
@@ -112,7 +112,7 @@ import Testing
       let shadow = Shadow(capacity)
       let threads = 4
       let seeds = (0..<threads).map { _ in random.next() }
-      onThreads(threads) { number in
+      TestThread.run(threads) { number in
         var random = SplitMix64(seed: seeds[number])
         var held: [Range<Int>] = []
         func took(_ index: Int, _ count: Int) {
@@ -180,7 +180,7 @@ import Testing
       var cost = SearchCost()
       if bitmap.tree(0).nextOpen(from: 0, below: cells, &cost) != cells - 5 { shadow.fail() }
     }
-    onThreads(2) { number in
+    TestThread.run(2) { number in
       for round in 0..<Self.scaled(60_000) {
         // One of two items is free, all others are taken. One thread takes it, the other frees the other.
         let free = first + round % 2
@@ -219,7 +219,7 @@ import Testing
     let bitmap = test.bitmap
     let rounds = Self.scaled(300_000)
     let shadow = Shadow(6 * 64)
-    onThreads(4) { number in
+    TestThread.run(4) { number in
       for round in 0..<rounds {
         if number < 2 {
           var cost = SearchCost()
