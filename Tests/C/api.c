@@ -272,6 +272,52 @@ static void statistics(void) {
   CHECK(mp_stats_print(-1, 0) == -1);
 }
 
+struct three {
+  char bytes[3];
+};
+
+static mp_cache_t early;
+
+static void cachesBesideEachOther(void) {
+  mp_cache_t odd, words;
+  memset(&odd, 0xa5, sizeof odd);
+  mp_cache_init(&odd, struct three);
+  mp_cache_init(&words, uint64_t);
+  char *items[10000];
+  for (int i = 0; i < 10000; i++) CHECK((items[i] = memset(mp_cache_alloc(&odd), i, 3)) != NULL);
+  uint64_t *word = mp_cache_alloc(&words);
+  CHECK((uintptr_t)word % 8 == 0);
+  size_t wrong = 0;
+  for (int i = 0; i < 10000; i++) wrong += items[i][0] != (char)i || items[i][1] != (char)i || items[i][2] != (char)i;
+  CHECK(wrong == 0);
+  errno = 77;
+  for (int i = 0; i < 10000; i++) mp_cache_free(&odd, items[i]);
+  mp_cache_free(&odd, NULL);
+  mp_cache_free_array(&odd, NULL, 5);
+  mp_cache_free(&words, word);
+  CHECK(errno == 77);
+  mp_cache_destroy(&odd);
+
+  CHECK(FAILS(EINVAL, mp_cache_alloc_array(&words, 0)));
+  CHECK(FAILS(EINVAL, mp_cache_alloc_array(&words, UINT32_MAX)));
+  CHECK(FAILS(EINVAL, mp_cache_alloc_array(&words, 16384 / 8 + 1)));
+  for (unsigned count = 1; count <= 16384 / 8; count += 1 + count / 3) {
+    uint64_t *array = mp_cache_alloc_array(&words, count);
+    CHECK(array != NULL);
+    memset(array, 1, count * sizeof *array);
+    mp_cache_free_array(&words, array, count);
+  }
+  mp_cache_destroy(&words);
+  mp_cache_destroy(&early);
+}
+
+static void __attribute__((constructor)) beforeMain(void) {
+  mp_cache_init_impl(&early, "a name that is much longer than what is kept of it", 5000);
+  void *item = mp_cache_alloc(&early);
+  CHECK((uintptr_t)item % 8 == 0);
+  mp_cache_free(&early, item);
+}
+
 static void *freeOne(void *p) {
   mp_free(p);
   return mp_malloc(100);
@@ -303,6 +349,7 @@ int main(void) {
   sharedPool();
   floors();
   caches();
+  cachesBesideEachOther();
   bitmaps();
   pools();
   statistics();

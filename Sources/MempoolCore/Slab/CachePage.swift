@@ -106,7 +106,7 @@ extension UnsafeMutablePointer where Pointee == CachePage {
     // acquire: pairs with the release in giveBack(_:)
     guard lessee(index).compareAndSwapAcquire(0, word) == 0 else { return false }
     if collect(index) { return true }
-    lessee(index).storeRelease(0)  // release: pairs with the swap above, in another thread
+    lessee(index).storeRelease(0)  // release: pairs with the acquire of the swap above, and in retire()
     return false
   }
 
@@ -118,7 +118,8 @@ extension UnsafeMutablePointer where Pointee == CachePage {
       let free = ~(seen | surplus)
       guard free != 0 else { return false }
       let claimed = lowest(of: free)
-      let found = cell.compareAndSwapAcquire(seen, seen | claimed)  // acquire: pairs with the release in put(_:call:)
+      // acquire: pairs with the release in putRemotely(_:_:_:)
+      let found = cell.compareAndSwapAcquire(seen, seen | claimed)
       if found == seen {
         let held = self.held(index).loadRelaxed()
         if held & claimed != 0 { doubleFree(index, held & claimed) }
@@ -144,7 +145,7 @@ extension UnsafeMutablePointer where Pointee == CachePage {
     if held != 0 {
       // First, so that nobody is told of a double free who got one of these items by a claim.
       self.held(index).storeRelaxed(0)
-      let old = cell(index).fetchAndRelease(~held)  // release: pairs with the acquire in a claim
+      let old = cell(index).fetchAndRelease(~held)  // release: pairs with the acquire in collect(_:) and in a claim
       if old & held != held { doubleFree(index, held & ~old) }
     }
     lessee(index).storeRelease(0)  // release: pairs with the acquire in lease(_:to:) and in retire()

@@ -73,9 +73,9 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
     pagesLock.lockRead()
     forEachPage { page in
       for cell in 0..<page.cellCount {
-        // acquire: pairs with the releases in putRemotely(_:_:_:) and putHeld(_:_:)
-        let taken = page.cell(cell).loadAcquire()
-        count += UInt((taken & ~page.held(cell).loadAcquire()).nonzeroBitCount)  // acquire: likewise
+        let taken = page.cell(cell).loadAcquire()  // acquire: pairs with the release in putRemotely(_:_:_:)
+        let held = page.held(cell).loadAcquire()  // acquire: pairs with the release in putHeld(_:_:)
+        count += UInt((taken & ~held).nonzeroBitCount)
       }
     }
     pagesLock.unlockRead()

@@ -66,7 +66,7 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
   /// Visits the lease records that there are.
   func forEachLeases(_ body: (CacheLeasesPointer) -> Void) {
     for index in 0..<Self.bucketCount {
-      // acquire: pairs with the release in makeLeases(_:)
+      // acquire: pairs with the swap in makeLeases(_:)
       var next = bucket(index).loadPointerAcquire()?.assumingMemoryBound(to: CacheLeases.self)
       while let leases = next {
         next = leases.pointee.next

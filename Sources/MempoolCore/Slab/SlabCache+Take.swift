@@ -32,6 +32,7 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
     return entry.pointee.value.unsafelyUnwrapped.assumingMemoryBound(to: CacheLeases.self)
   }
 
+  /// ``take()`` when the thread holds no item.
   @inline(never) @usableFromInline
   func takeSlow() -> UnsafeMutableRawPointer? {
     let leases = ownLeases()
@@ -55,7 +56,7 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
   private func search(_ leases: CacheLeasesPointer?) -> UnsafeMutableRawPointer? {
     var limit = Self.searchLimit
     while true {
-      let known = pagesMade.loadAcquire()  // acquire: pairs with the release in grow(_:known:)
+      let known = pagesMade.loadAcquire()  // acquire: pairs with the release in growPage(known:_:)
       if let item = searchPages(leases, limit: limit) { return item }
       switch grow(leases, known: known) {
       case .made(let item): return item
@@ -147,7 +148,7 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
     pointee.firstPage = page
     cursor.storeRelaxed(UInt(bitPattern: page))
     pagesLock.unlockWrite()
-    pagesMade.storeRelease(known + 1)  // release: pairs with the acquire before a search
+    pagesMade.storeRelease(known + 1)  // release: pairs with the acquires in search(_:), takeArray(_:) and reserve(_:)
     return .made(item.flatMap { UnsafeMutableRawPointer(bitPattern: $0) })
   }
 
@@ -172,7 +173,7 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
 
   /// The lease record of a thread; nil when it has none.
   func leases(of block: UInt) -> CacheLeasesPointer? {
-    // acquire: pairs with the release in ownLeases()
+    // acquire: pairs with the swap in makeLeases(_:)
     var next = bucket(of: block).loadPointerAcquire()?.assumingMemoryBound(to: CacheLeases.self)
     while let leases = next {
       if leases.owner.loadRelaxed() == block { return leases }
@@ -202,7 +203,7 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
 
   // A record that an exited thread left.
   private func adoptLeases(_ block: UInt) -> CacheLeasesPointer? {
-    // acquire: pairs with the release in makeLeases(_:)
+    // acquire: pairs with the swap in makeLeases(_:)
     var next = bucket(of: block).loadPointerAcquire()?.assumingMemoryBound(to: CacheLeases.self)
     while let leases = next {
       // acquire: pairs with the release in returnLeases(of:)
@@ -221,7 +222,8 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
     var seen = head.loadRelaxed()
     while true {
       leases.pointee.next = UnsafeMutableRawPointer(bitPattern: seen)?.assumingMemoryBound(to: CacheLeases.self)
-      let found = head.compareAndSwapRelease(seen, memory)  // release: pairs with the acquires above
+      // release: pairs with the acquires in leases(of:) and adoptLeases(_:)
+      let found = head.compareAndSwapRelease(seen, memory)
       if found == seen { return leases }
       seen = found
     }
