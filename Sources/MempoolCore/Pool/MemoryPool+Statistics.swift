@@ -137,6 +137,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       }
       return false
     }
+    for index in 0..<registry.count where registry.heap(index)?.checkInvariants() == false { isSound = false }
     if isDense {
       for index in 0..<registry.count where registry.heap(index)?.dense.checkInvariants() == false { isSound = false }
     }

@@ -1,0 +1,42 @@
+extension UnsafeMutablePointer where Pointee == ThreadHeap {
+  /// Whether lists, places and ownership agree. Only while nobody uses the heap; what is broken goes to standard error.
+  func checkInvariants() -> Bool {
+    let isOwned = pointee.registry.isOwned(pointee.index)
+    if !isOwned {
+      // Else what others freed stays there until somebody happens to adopt the heap.
+      if pending.loadRelaxed() != 0 { return broken("abandoned with slabs pending") }
+      if owner.loadRelaxed() != 0 { return broken("abandoned, and somebody's") }
+      if pointee.nextOwned != nil { return broken("abandoned with heaps beside it") }
+    }
+    for sizeClass in 0..<SizeClass.count {
+      let seat = current(sizeClass)
+      if seat != Self.emptySlab {
+        if !isOwned { return broken("abandoned with a current slab") }
+        if seat.pointee.place != .current || Int(seat.pointee.sizeClass) != sizeClass {
+          return broken("a current slab that is elsewhere")
+        }
+      }
+      var previous: SlabPointer?
+      var next = pointee.room[sizeClass]
+      while let slab = next {
+        if slab.pointee.place != .room || slab.pointee.heap != self || Int(slab.pointee.sizeClass) != sizeClass {
+          return broken("a slab in a list that is not its own")
+        }
+        if slab.pointee.previous != previous { return broken("a list whose links disagree") }
+        previous = slab
+        next = slab.pointee.next
+      }
+    }
+    return true
+  }
+
+  private func broken(_ what: StaticString) -> Bool {
+    var line = ReportLine()
+    line.append("heap ")
+    line.append(decimal: pointee.index)
+    line.append(" is broken: ")
+    line.append(what)
+    line.write()
+    return false
+  }
+}
