@@ -120,7 +120,7 @@ extension UnsafeMutablePointer where Pointee == Segment {
   /// Waits until no purge holds pages; whether there was one.
   func waitForPurges() -> Bool {
     guard purging.loadAcquire() != 0 else { return false }  // acquire: pairs with the end of purge(atMost:from:)
-    while purging.loadAcquire() != 0 { mp_sleep_nanoseconds(1000) }  // acquire: pairs with the end of purge(atMost:from:)
+    while purging.loadAcquire() != 0 { mp_sleep_nanoseconds(1000) }  // acquire: pairs with purge(atMost:from:)
     return true
   }
 }
