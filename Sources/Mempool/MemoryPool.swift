@@ -11,7 +11,7 @@ public import MempoolCore
 /// requests.deallocate(bytes)
 /// ```
 ///
-/// **Lifetime.** A pool lives as long as somebody refers to it. When the last reference goes, its memory goes with it, and every
+/// **Lifetime.** A pool is a handle: copies of it are the same pool. When the last copy goes, its memory goes with it, and every
 /// pointer into it, given back or not, is invalid from then on. ``shared`` is never destroyed.
 ///
 /// **Threads.** Any thread may call anything at any time, and may give back what another thread took. A thread keeps a heap of
@@ -23,20 +23,24 @@ public import MempoolCore
 ///
 /// **Misuse.** Giving back what is not a live object of this pool, twice or in the middle of it, ends the process with one line
 /// on standard error that names the call, the pointer and what is wrong.
-@safe
-public final class MemoryPool: Sendable {
+@safe @frozen
+public struct MemoryPool: Sendable {
   // Sendable: the record behind it is made for any thread, and the pointer never changes.
   @usableFromInline
   nonisolated(unsafe) let core: MemoryPoolPointer
-  private let isShared: Bool
+  // Nil for the shared pool: no reference is counted there, which all threads would write to.
+  @usableFromInline
+  let lifetime: PoolLifetime?
 
   /// The pool of the whole process, made at its first use as the environment says (`MEMPOOL_FIXED` and others; run
   /// `mempool info --environment` for all of them). Never destroyed.
-  public static let shared = unsafe MemoryPool(core: .shared, isShared: true)
+  @inlinable
+  public static var shared: MemoryPool { unsafe MemoryPool(core: .shared, lifetime: nil) }
 
-  private init(core: MemoryPoolPointer, isShared: Bool) {
+  @inlinable
+  init(core: MemoryPoolPointer, lifetime: PoolLifetime?) {
     unsafe self.core = unsafe core
-    self.isShared = isShared
+    self.lifetime = lifetime
   }
 
   /// Makes a pool with its own address space.
@@ -46,7 +50,7 @@ public final class MemoryPool: Sendable {
   ///   ``PoolError/lockFailed(errno:)`` when the memory cannot be locked, ``PoolError/outOfMemory``, or
   ///   ``PoolError/invalidArgument`` for a size that no pool can have.
   /// - Complexity: A few system calls; with `prefaulted`, one page fault a page.
-  public convenience init(_ options: PoolOptions = PoolOptions()) throws(PoolError) {
+  public init(_ options: PoolOptions = PoolOptions()) throws(PoolError) {
     try self.init(core: options.core())
   }
 
@@ -57,7 +61,7 @@ public final class MemoryPool: Sendable {
   ///   - options: Everything but where memory comes from.
   /// - Throws: ``PoolError/invalidArgument`` when the buffer is too small to hold the bookkeeping and one page.
   @unsafe
-  public convenience init(
+  public init(
     in buffer: UnsafeMutableRawBufferPointer, _ options: PoolOptions = PoolOptions()
   ) throws(PoolError) {
     var core = try options.core()
@@ -65,17 +69,30 @@ public final class MemoryPool: Sendable {
     try self.init(core: core)
   }
 
-  private convenience init(core options: MempoolCore.PoolOptions) throws(PoolError) {
+  private init(core options: MempoolCore.PoolOptions) throws(PoolError) {
+    let created: MemoryPoolPointer
     do {
-      unsafe self.init(core: try .create(options), isShared: false)
+      unsafe created = try .create(options)
     } catch {
       throw PoolError(error)
     }
+    unsafe self.init(core: created, lifetime: PoolLifetime(created))
   }
+}
 
-  deinit {
-    if !isShared { unsafe core.destroy() }
-  }
+/// What destroys a pool when the last handle of it goes.
+@safe @usableFromInline
+final class PoolLifetime: Sendable {
+  private nonisolated(unsafe) let core: MemoryPoolPointer
+
+  init(_ core: MemoryPoolPointer) { unsafe self.core = unsafe core }
+
+  deinit { unsafe core.destroy() }
+}
+
+extension MemoryPool: Equatable {
+  /// Whether both are handles of the same pool.
+  public static func == (left: MemoryPool, right: MemoryPool) -> Bool { unsafe left.core == right.core }
 }
 
 extension MemoryPool {
@@ -91,7 +108,7 @@ extension MemoryPool {
   ///   Otherwise a claim in the pool's bitmap, which may sleep for a bounded time, and at worst a system call.
   ///
   /// Memory ordering: acquires what the last owner of the memory released by giving it back.
-  @inlinable
+  @inlinable @inline(__always)
   public func allocate(byteCount: Int, alignment: Int = 8) throws(PoolError) -> UnsafeMutableRawPointer {
     guard byteCount >= 0 else { throw .invalidArgument }
     let pointer: UnsafeMutableRawPointer?
@@ -162,7 +179,7 @@ extension MemoryPool {
   ///   them, for most frees.
   ///
   /// Memory ordering: releases what this thread wrote to the allocation that hands the memory out next.
-  @unsafe @inlinable
+  @unsafe @inlinable @inline(__always)
   public func deallocate(_ pointer: UnsafeMutableRawPointer?) {
     unsafe core.deallocate(pointer)
   }

@@ -40,7 +40,7 @@ public final class RawSlabCache: Sendable {
   /// - Complexity: As ``SlabCache/make(_:)``.
   ///
   /// Memory ordering: acquires what the last user of the piece released by giving it back.
-  @inlinable
+  @inlinable @inline(__always)
   public func allocate() throws(PoolError) -> UnsafeMutableRawPointer {
     guard let piece = unsafe core.take() else { throw .outOfMemory }
     return unsafe piece
@@ -53,7 +53,7 @@ public final class RawSlabCache: Sendable {
   /// - Complexity: O(1); into a cell that this thread leases without an atomic read-modify-write, otherwise with one.
   ///
   /// Memory ordering: releases what this thread wrote to whoever takes the piece next.
-  @unsafe @inlinable
+  @unsafe @inlinable @inline(__always)
   public func deallocate(_ piece: UnsafeMutableRawPointer?) {
     unsafe core.put(piece)
   }

@@ -71,9 +71,10 @@ public final class SlabCache<Element: ~Copyable>: Sendable {
       return value
     }
 
-    @inlinable
+    @inlinable @inline(__always)
     deinit {
-      unsafe pointer.deinitialize(count: 1)
+      // Moved out and dropped: for a value without references no code is left of this, where deinitialize(count:) is a call.
+      _ = unsafe pointer.move()
       unsafe owner.put(pointer)
     }
   }
@@ -89,7 +90,7 @@ extension SlabCache where Element: ~Copyable {
   ///   pages under their read lock, at worst a claim in the pool's bitmap, which may sleep for a bounded time.
   ///
   /// Memory ordering: acquires what the last user of the place released by giving it back.
-  @inlinable
+  @inlinable @inline(__always)
   public func make(_ value: consuming Element) throws(PoolError) -> Item {
     guard let place = unsafe owner.pointee.core.take() else { throw .outOfMemory }
     let pointer = unsafe place.assumingMemoryBound(to: Element.self)
