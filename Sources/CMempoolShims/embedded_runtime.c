@@ -47,4 +47,14 @@ HIDE(swift_slowDealloc);
 HIDE(swift_unexpectedError);
 HIDE(swift_willThrow);
 
+// Every enumeration can be hashed, and the hasher's seed comes from here. Nothing hashes; the reference alone would keep the
+// library from loading where glibc has no such function (before 2.36).
+#include <stddef.h>
+#include <stdlib.h>
+__attribute__((visibility("hidden"))) void arc4random_buf(void *bytes, size_t count) {
+  (void)bytes;
+  (void)count;
+  abort();
+}
+
 #endif
