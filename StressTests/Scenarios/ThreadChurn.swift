@@ -1,46 +1,70 @@
+import MempoolCore
 import Synchronization
 
 /// Threads that are born, allocate, hand out, and die with blocks alive, while others free these before, during and after.
 ///
 /// Each worker starts one visitor after the other. A visitor sends blocks to its worker and exits at a point that chance chooses:
 /// before the worker has freed any, or in the middle. It allocates and frees in its exit handlers too. Blocks that outlive
-/// their thread stay for a while, so that abandoned heaps are adopted half full.
+/// their thread stay for a while, so that abandoned heaps are adopted half full. In every second round the workers meet now and
+/// then, when no visitor is alive, and look whether a heap was abandoned with work left.
 final class ThreadChurn: Scenario {
   static let name = "thread-churn"
   static let summary = "short threads leave live blocks behind; their heaps are abandoned, adopted and drained"
 
   // Ids of visitors follow those of workers, for tags.
   private let nextVisitor: Atomic<Int>
+  private let threads: Int
+  private nonisolated(unsafe) var meeting: Meeting?
 
-  init(_ setting: Setting) { nextVisitor = Atomic(setting.threads) }
+  init(_ setting: Setting) {
+    threads = setting.threads
+    nextVisitor = Atomic(threads)
+  }
+
+  func prepare(round: Int, _ run: Run) {
+    meeting = round / run.pools.count % 2 == 1 ? Meeting(threads: threads) : nil
+  }
 
   func work(_ worker: Worker) {
-    while worker.step() {
-      let id = nextVisitor.wrappingAdd(1, ordering: .relaxed).oldValue
-      let visitor = Worker(index: id & 0xff_ffff, run: worker.run)
-      visitor.pool = worker.pool
-      visitor.poolMayExhaust = worker.poolMayExhaust
-      let ring = OneWayRing(sender: visitor.index, capacity: 256)
-      let count = visitor.random.below(200)
-      guard let thread = OwnThread({ Self.visit(visitor, ring, count) }) else {
-        worker.run.fail("no thread could be started", in: worker)
-        return
+    guard let meeting else {
+      while worker.step() { receiveVisitor(worker) }
+      return
+    }
+    repeat {
+      for _ in 0..<worker.random.within(1...4) where worker.step() && !worker.run.hasFailed { receiveVisitor(worker) }
+    } while meeting.meet(worker) {
+      if !worker.pool.checkInvariants() {
+        worker.run.fail("the pool's invariants do not hold in mid-round", in: worker)
       }
-      worker.counters[.threads] += 1
+    }
+  }
 
-      // Some of its blocks are freed while it lives or exits; the rest waits until it is gone.
-      let early = worker.random.below(2 * count + 1)
-      for _ in 0..<early {
-        if let block = ring.receive() { worker.free(block) } else { worker.idle() }
-      }
-      keepUp(worker)
-      thread.join()
-      worker.counters.add(visitor.counters)
-      while let block = ring.receive() { worker.shadow.add(block) }
-      while let block = visitor.shadow.takeLast() { worker.shadow.add(block) }
-      while worker.shadow.count > 300 || worker.isFull, let block = worker.shadow.takeAny(&worker.random) {
-        worker.free(block)
-      }
+  /// Starts a visitor, frees what it sends, and sees it go.
+  private func receiveVisitor(_ worker: Worker) {
+    let id = nextVisitor.wrappingAdd(1, ordering: .relaxed).oldValue
+    let visitor = Worker(index: id & 0xff_ffff, run: worker.run)
+    visitor.pool = worker.pool
+    visitor.poolMayExhaust = worker.poolMayExhaust
+    let ring = OneWayRing(sender: visitor.index, capacity: 256)
+    let count = visitor.random.below(200)
+    guard let thread = OwnThread({ Self.visit(visitor, ring, count) }) else {
+      worker.run.fail("no thread could be started", in: worker)
+      return
+    }
+    worker.counters[.threads] += 1
+
+    // Some of its blocks are freed while it lives or exits; the rest waits until it is gone.
+    let early = worker.random.below(2 * count + 1)
+    for _ in 0..<early {
+      if let block = ring.receive() { worker.free(block) } else { worker.idle() }
+    }
+    keepUp(worker)
+    thread.join()
+    worker.counters.add(visitor.counters)
+    while let block = ring.receive() { worker.shadow.add(block) }
+    while let block = visitor.shadow.takeLast() { worker.shadow.add(block) }
+    while worker.shadow.count > 300 || worker.isFull, let block = worker.shadow.takeAny(&worker.random) {
+      worker.free(block)
     }
   }
 
