@@ -4,7 +4,15 @@ import MempoolCore
 
 @inline(__always)
 private func bareBitmap(_ cells: UnsafeMutablePointer<UInt>, _ itemCount: Int32) -> AtomicBitmap {
-  AtomicBitmap(bareCells: AtomicPointer(cells), itemCount: Int(itemCount), wait: defaultBoundedWait)
+  if !defaultBoundedWait.isSet { readEnvironment() }
+  return AtomicBitmap(bareCells: AtomicPointer(cells), itemCount: Int(itemCount), wait: defaultBoundedWait)
+}
+
+@inline(never)
+private func readEnvironment() {
+  let settings = EnvironmentSettings.process
+  defaultBoundedWait.setIfUnset(
+    maxRetries: settings.pointee.maxRetries, waitNanoseconds: settings.pointee.waitNanoseconds)
 }
 
 @inline(__always)

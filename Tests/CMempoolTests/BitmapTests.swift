@@ -101,6 +101,46 @@ import Testing
     }
   }
 
+  /// Read from the environment at the first claim that may have to wait, once.
+  @Test func theEnvironmentSaysHowToWait() async {
+    await #expect(processExitsWith: .success) {
+      setenv("MPMAXRETRIES", "7", 1)
+      setenv("MPWAITTIME", "2000000", 1)
+      let wait = defaultBoundedWait
+      let cell = UnsafeMutablePointer<UInt>.allocate(capacity: 2)
+      cell.initialize(repeating: ~0, count: 2)
+      errno = 77
+      #expect(mp_bitmap_alloc(cell, 128, 1) == -1)
+      #expect(errno == 77)
+      #expect(wait.sleeps == 7)
+      #expect(wait.waitNanoseconds == 2_000_000)
+      setenv("MPMAXRETRIES", "1", 1)
+      #expect(mp_bitmap_alloc_cells(cell, 128, 1) == -1)
+      #expect(wait.sleeps == 14)
+      // Code may say otherwise at any time.
+      wait.maxRetries = 0
+      #expect(mp_bitmap_alloc(cell, 128, 65) == -1)
+      #expect(wait.sleeps == 14)
+    }
+    await #expect(processExitsWith: .success) {
+      setenv("MPMAXRETRIES", "0", 1)
+      let cell = UnsafeMutablePointer<UInt>.allocate(capacity: 1)
+      cell.initialize(to: ~0)
+      #expect(mp_bitmap_alloc(cell, 64, 1) == -1)
+      #expect(defaultBoundedWait.sleeps == 0)
+      #expect(defaultBoundedWait.waitNanoseconds == 1000)
+    }
+    // What the program said before holds.
+    await #expect(processExitsWith: .success) {
+      setenv("MPMAXRETRIES", "7", 1)
+      defaultBoundedWait.maxRetries = 2
+      let cell = UnsafeMutablePointer<UInt>.allocate(capacity: 1)
+      cell.initialize(to: ~0)
+      #expect(mp_bitmap_alloc(cell, 64, 1) == -1)
+      #expect(defaultBoundedWait.sleeps == 2)
+    }
+  }
+
   @Test func freeingTwiceIsReported() async {
     let result = await #expect(
       processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent, \.standardOutputContent]

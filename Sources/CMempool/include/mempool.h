@@ -105,8 +105,9 @@ void mp_heap_free(void *p);
 /*
  * A bitmap is an array of cells in the caller's memory, one machine word each; bit i of cell c says whether item 64 c + i is
  * taken. All zero, it is empty; it needs no other initialisation and nothing to be destroyed. Any number of threads may
- * call these functions on one bitmap at the same time. They are lock-free, allocate nothing and leave errno alone. What a
- * thread wrote to an item before it freed it is visible to the thread that gets the item next.
+ * call these functions on one bitmap at the same time. They are lock-free (but for reading the environment, once), allocate
+ * nothing and leave errno alone. What a thread wrote to an item before it freed it is visible to the thread that gets the
+ * item next.
  *
  * num_items (max_items for one cell) is the size of the bitmap: the last cell may have fewer than MP_BITMAP_BITS items.
  * Pass the same size each time. Items that nobody asked for beyond it are never handed out.

@@ -51,6 +51,15 @@ extension UnsafeMutablePointer where Pointee == BoundedWait {
     nonmutating set { word(1).storeRelaxed(Swift.min(newValue, UInt.max - 1) + 1) }
   }
 
+  /// Whether somebody has said how to wait, so that the defaults do not count any more.
+  public var isSet: Bool { word(0).loadRelaxed() != 0 && word(1).loadRelaxed() != 0 }
+
+  /// Says how to wait where nobody has yet. Threads that do so at the same time say the same.
+  public func setIfUnset(maxRetries: UInt, waitNanoseconds: UInt) {
+    _ = word(0).compareAndSwapRelaxed(0, Swift.min(maxRetries, UInt.max - 1) + 1)
+    _ = word(1).compareAndSwapRelaxed(0, Swift.min(waitNanoseconds, UInt.max - 1) + 1)
+  }
+
   /// Sleeps so far: each is one retry in the sense of ``maxRetries``.
   public var sleeps: UInt { word(2).loadRelaxed() }
 
