@@ -20,7 +20,7 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
         leases.giveBackAll()
         continue
       }
-      switch growPage(known: known, { $0.claim(count) }) {
+      switch growPage(known: known, itemCount: count, { $0.claim(count) }) {
       case .made(let item): if let item { return item }
       case .retry: continue
       case .full: break
@@ -46,10 +46,10 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
   public func putArray(_ pointer: UnsafeMutableRawPointer?, _ count: UInt, call: StaticString = "putArray") {
     guard let pointer else { return }
     let address = UInt(bitPattern: pointer)
-    let (page, first) = find(address, call)
-    if count == 0 || count > page.pointee.itemCount - first { misuse(call, address, "not so many items") }
     let leases = ownLeases()
     if let leases { noticeShrink(leases) }
+    let (page, first) = find(address, call)
+    if count == 0 || count > page.pointee.itemCount - first { misuse(call, address, "not so many items") }
     let word = UInt(bitPattern: leases)
     var item = first
     while item < first + count {

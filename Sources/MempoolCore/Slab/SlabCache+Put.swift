@@ -29,9 +29,10 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
   func putSlow(_ pointer: UnsafeMutableRawPointer?, _ call: StaticString) {
     guard let pointer else { return }
     let address = UInt(bitPattern: pointer)
-    let (page, item) = find(address, call)
     let leases = ownLeases()
+    // First: if the item is not out, its page may go by this.
     if let leases { noticeShrink(leases) }
+    let (page, item) = find(address, call)
     if let leases, page.lessee(item >> 6).loadRelaxed() == UInt(bitPattern: leases) {
       if !page.putHeld(item >> 6, 1 << (item & 63)) { misuse(call, address, "double free") }
     } else {

@@ -25,6 +25,7 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
   @discardableResult
   private func retireEmptyPages() -> UInt {
     var retired: CachePagePointer?
+    var count: UInt = 0
     pagesLock.lockWrite()
     var previous: CachePagePointer?
     var next = pointee.firstPage
@@ -37,23 +38,25 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
       if let previous { previous.pointee.next = next } else { pointee.firstPage = next }
       page.pointee.next = retired
       retired = page
+      count += 1
     }
-    // It may be one of the pages that go.
-    if retired != nil { cursor.storeRelaxed(0) }
+    if count > 0 {
+      pagesReturned.addUnshared(count)
+      // It may be at one of the pages that go.
+      cursor.storeRelaxed(0)
+    }
     pagesLock.unlockWrite()
     return destroyPages(retired)
   }
 
   private func destroyPages(_ first: CachePagePointer?) -> UInt {
-    var pages: UInt = 0, bytes: UInt = 0
+    var bytes: UInt = 0
     var next = first
     while let page = next {
       next = page.pointee.next
-      pages += 1
       bytes += page.pointee.pageCount << Page.shift
       page.destroy()
     }
-    if pages > 0 { _ = pagesReturned.fetchAddRelaxed(pages) }
     return bytes
   }
 

@@ -136,25 +136,27 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
     }
   }
 
-  /// Makes a page, unless another thread made one since `known` pages were; `claim` takes from it before others see it.
-  func growPage(known: UInt, _ claim: (CachePagePointer) -> UInt?) -> Growth {
+  /// Makes a page of at least `itemCount` items, unless another thread made one since `known` pages were; `claim` takes from it
+  /// before others see it.
+  func growPage(known: UInt, itemCount: UInt = 1, _ claim: (CachePagePointer) -> UInt?) -> Growth {
     growth.lock()
     defer { growth.unlock() }
     if pagesMade.loadRelaxed() != known { return .retry }
-    guard let page = makePage() else { return .full }
+    guard let page = makePage(itemCount) else { return .full }
     let item = claim(page)
     pagesLock.lockWrite()
     page.pointee.next = pointee.firstPage
     pointee.firstPage = page
     cursor.storeRelaxed(UInt(bitPattern: page))
     pagesLock.unlockWrite()
-    pagesMade.storeRelease(known + 1)  // release: pairs with the acquires in search(_:), takeArray(_:) and reserve(_:)
+    pagesMade.storeRelease(known + 1)  // release: pairs with the acquires in search(_:) and takeArray(_:)
     return .made(item.flatMap { UnsafeMutableRawPointer(bitPattern: $0) })
   }
 
-  private func makePage() -> CachePagePointer? {
+  // As large as the layout wants, or smaller where the segment has no room for that.
+  private func makePage(_ itemCount: UInt) -> CachePagePointer? {
     var layout = pointee.layout
-    let least = CacheLayout.leastPageCount(stride: pointee.stride)
+    let least = CacheLayout.leastPageCount(stride: itemCount * pointee.stride)
     while true {
       let claimed = pointee.segments.claim(pages: layout.pageCount) { CachePagePointer.make(self, layout, in: $0) }
       if let (page, _) = claimed { return page }

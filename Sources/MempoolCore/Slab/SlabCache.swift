@@ -29,7 +29,7 @@ public struct SlabCache {
   // Under the read lock: where the next search begins. 0: at the first page.
   var cursor = AtomicWord()  // 11
   var pagesMade = AtomicWord()  // 12
-  // pages in the list == pagesMade - pagesReturned
+  // Under the write lock. Pages in the list == pagesMade - pagesReturned.
   var pagesReturned = AtomicWord()  // 13
   // Raised by each shrink: who finds another number than it knows gives its leases back.
   var revision = AtomicWord()  // 14
