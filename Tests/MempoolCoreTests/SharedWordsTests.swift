@@ -49,6 +49,7 @@ import Testing
     Row("newestWord", \SegmentList.newest) { $0.newestWord },
     Row("mutex", \SegmentList.lock) { $0.mutex },
     Row("limitHits", \SegmentList.limitHits) { $0.limitHits },
+    Row("patience", \SegmentList.patience) { $0.patience },
     Row("mutex", \MetadataArena.lock) { $0.mutex },
     Row("usedBytes", \MetadataArena.usedBytes) { $0.usedBytes },
     Row("reciprocal", \PageEntry.reciprocal) { $0.reciprocal },

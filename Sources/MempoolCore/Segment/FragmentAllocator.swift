@@ -233,6 +233,11 @@ extension UnsafeMutablePointer where Pointee == Segment {
 
   // MARK: Searching, growing, accounting
 
+  // A segment of no list is all that there is.
+  private var isPatient: Bool {
+    SegmentListPointer(bitPattern: pointee.list)?.isPatient ?? true
+  }
+
   /// Runs `find` until it succeeds or the segment cannot grow: growing, and waiting for purges and rollbacks, in between.
   private func search<Found>(_ pages: UInt, _ find: (_ patient: Bool) -> Found?) -> Found? {
     while true {
@@ -241,6 +246,7 @@ extension UnsafeMutablePointer where Pointee == Segment {
       if grow(by: pages, known: known) { continue }
       // Full, or somebody holds pages for a moment: a purge, or a claim of many pages that is being taken back.
       if waitForPurges() { continue }
+      guard isPatient else { return nil }
       if let found = find(true) { return found }
       if purging.loadAcquire() == 0 { return nil }  // acquire: pairs with the end of purge(atMost:from:)
     }

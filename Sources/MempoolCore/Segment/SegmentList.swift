@@ -8,6 +8,7 @@ struct SegmentList {
   var newest = AtomicWord()  // 0: the newest segment, linked to older ones by Segment.next
   var lock = Mutex()  // 1
   var limitHits = AtomicWord()  // 2: times that all segments were full
+  var patience = AtomicWord()  // 3: claims that may sleep in a full segment, because no further one can be had
   // What a further reservation asks for; 0: there is none.
   var furtherReserve: UInt = 0
   var settings = Segment.Settings()
@@ -20,6 +21,10 @@ extension UnsafeMutablePointer where Pointee == SegmentList {
   var mutex: MutexPointer { (UnsafeMutableRawPointer(self) + 8).assumingMemoryBound(to: Mutex.self) }
 
   var limitHits: AtomicPointer { AtomicPointer(self, word: 2) }
+  var patience: AtomicPointer { AtomicPointer(self, word: 3) }
+
+  /// Whether a claim that finds a segment full waits for others, rather than for the next segment. A hint.
+  var isPatient: Bool { pointee.furtherReserve == 0 || patience.loadRelaxed() != 0 }
 
   var newest: SegmentPointer? {
     newestWord.loadPointerAcquire()?.assumingMemoryBound(to: Segment.self)  // acquire: pairs with insert(_:)
@@ -43,17 +48,29 @@ extension UnsafeMutablePointer where Pointee == SegmentList {
     return false
   }
 
-  /// Runs `claim` on each segment, newest first, and on further ones as long as they can be had.
+  /// Runs `claim` on each segment, newest first, and on further ones as long as they can be had. Sleeps, as the settings say,
+  /// only when they cannot: with one sleep a full segment, many small segments would make every claim slow.
   func claim<Claimed>(pages: UInt, _ claim: (SegmentPointer) -> Claimed?) -> (Claimed, SegmentPointer)? {
     while true {
       let known = newest
-      var segment = known
-      while let current = segment {
-        if let claimed = claim(current) { return (claimed, current) }
-        segment = current.next.loadPointerRelaxed()?.assumingMemoryBound(to: Segment.self)
-      }
-      guard extend(atLeast: pages, known: known) else { return nil }
+      if let claimed = claimOnce(from: known, claim) { return claimed }
+      if extend(atLeast: pages, known: known) { continue }
+      if pointee.furtherReserve == 0 { return nil }
+      _ = patience.fetchAddRelaxed(1)
+      defer { _ = patience.fetchAddRelaxed(0 &- 1) }
+      return claimOnce(from: newest, claim)
     }
+  }
+
+  private func claimOnce<Claimed>(
+    from newest: SegmentPointer?, _ claim: (SegmentPointer) -> Claimed?
+  ) -> (Claimed, SegmentPointer)? {
+    var segment = newest
+    while let current = segment {
+      if let claimed = claim(current) { return (claimed, current) }
+      segment = current.next.loadPointerRelaxed()?.assumingMemoryBound(to: Segment.self)
+    }
+    return nil
   }
 
   // A further reservation, unless another thread made one since `known` was the newest.
