@@ -98,7 +98,8 @@ $(SWIFT) build -c release --traits Interposer --scratch-path $(INTERPOSER) --pro
   -Xlinker -soname=$(2) -Xlinker --version-script=$(abspath $(INTERPOSER))/$(1).map -Xlinker -z -Xlinker now
 @install -d $(INTERPOSER)/stage
 @[ $(INTERPOSER)/stage/$(2) -nt $(INTERPOSER)/release/lib$(1).so ] || \
-  { install -m 755 $(INTERPOSER)/release/lib$(1).so $(INTERPOSER)/stage/$(2).new && \
+  { strip --strip-debug -o $(INTERPOSER)/stage/$(2).new $(INTERPOSER)/release/lib$(1).so && \
+    chmod 755 $(INTERPOSER)/stage/$(2).new && \
     $(INTERPOSER)/default-visibility $(INTERPOSER)/stage/$(2).new && \
     mv $(INTERPOSER)/stage/$(2).new $(INTERPOSER)/stage/$(2); }
 endef
