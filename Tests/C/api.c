@@ -311,6 +311,51 @@ static void cachesBesideEachOther(void) {
   mp_cache_destroy(&early);
 }
 
+static atomic_t forkIsOver;
+
+static void *cacheLoad(void *cache) {
+  void *items[200];
+  while (!__atomic_load_n(&forkIsOver, __ATOMIC_RELAXED)) {
+    for (int i = 0; i < 200; i++) items[i] = memset(mp_cache_alloc(cache), i, 40);
+    for (int i = 0; i < 200; i++) mp_cache_free(cache, items[i]);
+    void *array = mp_cache_alloc_array(cache, 100);
+    mp_cache_free_array(cache, array, 100);
+  }
+  return NULL;
+}
+
+// What the other threads lease, or are about to take, does not matter to the child: it finds room, and nobody else's items.
+static void cacheAndFork(void) {
+  mp_cache_t cache;
+  pthread_t threads[4];
+  mp_cache_init_impl(&cache, "forked", 40);
+  char *kept = memset(mp_cache_alloc(&cache), 77, 40);
+  for (int i = 0; i < 4; i++) CHECK(pthread_create(&threads[i], NULL, cacheLoad, &cache) == 0);
+  for (int round = 0; round < 100; round++) {
+    pid_t child = fork();
+    if (child == 0) {
+      alarm(30);
+      char *items[1000];
+      size_t wrong = 0;
+      for (int i = 0; i < 1000; i++) items[i] = memset(mp_cache_alloc(&cache), i, 40);
+      for (int i = 0; i < 1000; i++) wrong += items[i][0] != (char)i || items[i][39] != (char)i;
+      for (int i = 0; i < 1000; i++) mp_cache_free(&cache, items[i]);
+      wrong += kept[0] != 77 || kept[39] != 77;
+      mp_cache_free(&cache, kept);
+      void *array = mp_cache_alloc_array(&cache, 400);
+      mp_cache_free_array(&cache, array, 400);
+      _exit(wrong != 0);
+    }
+    int status = -1;
+    CHECK(child > 0 && waitpid(child, &status, 0) == child && status == 0);
+  }
+  __atomic_store_n(&forkIsOver, 1, __ATOMIC_RELAXED);
+  for (int i = 0; i < 4; i++) pthread_join(threads[i], NULL);
+  CHECK(kept[0] == 77);
+  mp_cache_free(&cache, kept);
+  mp_cache_destroy(&cache);
+}
+
 static void __attribute__((constructor)) beforeMain(void) {
   mp_cache_init_impl(&early, "a name that is much longer than what is kept of it", 5000);
   void *item = mp_cache_alloc(&early);
@@ -350,6 +395,7 @@ int main(void) {
   floors();
   caches();
   cachesBesideEachOther();
+  cacheAndFork();
   bitmaps();
   pools();
   statistics();
