@@ -98,6 +98,34 @@ extension UnsafeMutablePointer where Pointee == CachePage {
 
   // MARK: Leasing
 
+  /// Which cells to lease.
+  enum Choice {
+    /// With at least a sixteenth of their items free: a lease costs two read-modify-writes, however many it brings.
+    case worthIt
+    /// With any.
+    case any
+  }
+
+  /// Leases a cell that nobody leases; which one, or nil. Under the cache's read lock, or while the thread leases another cell
+  /// of the page.
+  func lease(to leases: CacheLeasesPointer, _ choice: Choice) -> UInt? {
+    for index in 0..<cellCount {
+      let surplus = surplus(index)
+      let free = ~(cell(index).loadRelaxed() | surplus)
+      if free == 0 { continue }
+      if choice == .worthIt, free.nonzeroBitCount * 16 < (~surplus).nonzeroBitCount { continue }
+      if lease(index, to: leases) { return index }
+    }
+    return nil
+  }
+
+  /// The same, and the first item of it.
+  func leaseItem(to leases: CacheLeasesPointer, _ choice: Choice) -> UInt? {
+    guard let index = lease(to: leases, choice) else { return nil }
+    leases.add(self, index)
+    return leases.take(pointee.stride).map { UInt(bitPattern: $0) }
+  }
+
   /// Whether `leases` now leases a cell that nobody leased, with at least one item in its free set. Under the cache's read
   /// lock, or by who made the page.
   func lease(_ index: UInt, to leases: CacheLeasesPointer) -> Bool {

@@ -47,17 +47,21 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
 
   // MARK: Searching
 
-  /// Pages that a take looks at, twice, before the cache gets another one: the price of a search stays bounded, and pages made too
+  /// Pages that a take looks at before the cache gets another one: the price of a search stays bounded, and pages made too
   /// early are at most one in so many, as the next search goes on where this one ended.
   private static var searchLimit: UInt { 16 }
 
   /// An item from a cell that nobody leases, leasing it; or from one that another thread does; or from a new page. Without
   /// `leases` from any cell.
   private func search(_ leases: CacheLeasesPointer?) -> UnsafeMutableRawPointer? {
+    // The page of a cell that this thread leases does not go away: no lock is needed.
+    if let leases, let page = leases.page, let item = page.leaseItem(to: leases, .worthIt) {
+      return UnsafeMutableRawPointer(bitPattern: item)
+    }
     var limit = Self.searchLimit
     while true {
       let known = pagesMade.loadAcquire()  // acquire: pairs with the release in growPage(known:_:)
-      if let item = searchPages(leases, limit: limit) { return item }
+      if let item = searchPages(leases, limit) { return item }
       switch grow(leases, known: known) {
       case .made(let item): return item
       case .retry: continue
@@ -69,51 +73,37 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
     }
   }
 
-  private func searchPages(_ leases: CacheLeasesPointer?, limit: UInt) -> UnsafeMutableRawPointer? {
+  /// Looks at `limit` pages for a cell that is worth a lease. When these were all pages, any free item will do; otherwise a new
+  /// page costs little more memory, and saves many searches.
+  private func searchPages(_ leases: CacheLeasesPointer?, _ limit: UInt) -> UnsafeMutableRawPointer? {
     pagesLock.lockRead()
     defer { pagesLock.unlockRead() }
-    // The page of a cell that this thread leases is in the list.
-    if let leases, let page = leases.page, let cell = lease(page, leases) {
-      leases.add(page, cell)
-      return leases.take(pointee.stride)
+    if let leases {
+      let (item, sawAll) = visitPages(limit) { $0.leaseItem(to: leases, .worthIt) }
+      if item != nil || !sawAll { return item }
+      if let item = visitPages(limit, { $0.leaseItem(to: leases, .any) }).item { return item }
     }
-    guard let first = pointee.firstPage else { return nil }
+    return visitPages(limit) { page in page.bitmap.tryClaim(run: 1).map { page.address(ofItem: UInt($0.index)) } }.item
+  }
+
+  /// Asks `limit` pages, from where the last search ended, until one has an item. Under the lock.
+  private func visitPages(
+    _ limit: UInt, _ ask: (CachePagePointer) -> UInt?
+  ) -> (item: UnsafeMutableRawPointer?, sawAll: Bool) {
+    guard let first = pointee.firstPage else { return (nil, true) }
     let start = cursor.loadPointerRelaxed()?.assumingMemoryBound(to: CachePage.self) ?? first
     var page = start
     var visited: UInt = 0
-    if let leases {
-      repeat {
-        if let cell = lease(page, leases) {
-          cursor.storeRelaxed(UInt(bitPattern: page))
-          leases.add(page, cell)
-          return leases.take(pointee.stride)
-        }
-        page = page.pointee.next ?? first
-        visited += 1
-      } while page != start && visited < limit
-    }
-    // The same once more: what others lease has room, perhaps.
-    page = start
-    visited = 0
     repeat {
-      if let claim = page.bitmap.tryClaim(run: 1) {
+      if let item = ask(page) {
         cursor.storeRelaxed(UInt(bitPattern: page))
-        return UnsafeMutableRawPointer(bitPattern: page.address(ofItem: UInt(claim.index)))
+        return (UnsafeMutableRawPointer(bitPattern: item), false)
       }
       page = page.pointee.next ?? first
       visited += 1
     } while page != start && visited < limit
     cursor.storeRelaxed(UInt(bitPattern: page))
-    return nil
-  }
-
-  /// The cell of a page that was leased, if one could be.
-  private func lease(_ page: CachePagePointer, _ leases: CacheLeasesPointer) -> UInt? {
-    for cell in 0..<page.cellCount {
-      let hasRoom = ~(page.cell(cell).loadRelaxed() | page.surplus(cell)) != 0
-      if hasRoom, page.lease(cell, to: leases) { return cell }
-    }
-    return nil
+    return (nil, page == start)
   }
 
   // MARK: Growing
