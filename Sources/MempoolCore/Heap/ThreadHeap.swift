@@ -253,6 +253,16 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     }
   }
 
+  /// Gives back what the owner keeps for itself and nobody uses, before the pool counts as exhausted: what others have freed,
+  /// kept runs, empty current slabs, empty dense pages. Whether there was any. By the owner.
+  func reclaim() -> Bool {
+    let slabsBefore = slabs.loadRelaxed(), hadRuns = cachedRunBytes.loadRelaxed() > 0
+    let wasTold = drain()
+    let densePages = dense.defragment(to: dense.pages(pointee.registry.pointee.segments))
+    unseat()
+    return wasTold || hadRuns || densePages > 0 || slabs.loadRelaxed() != slabsBefore
+  }
+
   /// Gives the heap up, its free sets as they are, for whoever adopts it. By the owner, after ``unseat()``.
   func abandon() {
     let registry = pointee.registry

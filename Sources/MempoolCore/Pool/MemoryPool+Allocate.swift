@@ -43,7 +43,10 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       mp_errno_set(Int32(MP_ENOMEM))
       return nil
     }
-    if total > SizeClass.largest, !isPassThrough {
+    if isPassThrough {
+      return mp_system_calloc(Int(bitPattern: count), Int(bitPattern: byteCount)) ?? exhausted(total, call)
+    }
+    if total > SizeClass.largest {
       guard let (pointer, isZero) = allocateLarge(total) else { return exhausted(total, call, zeroed: true) }
       if !isZero { pointer.initializeMemory(as: UInt8.self, repeating: 0, count: Int(total)) }
       return pointer
@@ -57,9 +60,13 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   public func allocateAligned(
     _ byteCount: UInt, alignment: UInt, call: StaticString = "allocateAligned"
   ) -> UnsafeMutableRawPointer? {
-    if alignment <= 8 || alignment <= 16 && byteCount >= 16 { return allocate(byteCount, call: call) }
     guard start() else { return exhausted(byteCount, call) }
-    if isPassThrough { return mp_system_memalign(Int(bitPattern: alignment), Int(bitPattern: byteCount)) }
+    if alignment <= 8 && !isDense || alignment <= 16 && byteCount >= 16 { return allocate(byteCount, call: call) }
+    // The dense heap aligns objects to no more than their size.
+    if isDense, alignment <= 16 { return allocate(max(byteCount, alignment), call: call) }
+    if isPassThrough {
+      return mp_system_memalign(Int(bitPattern: alignment), Int(bitPattern: byteCount)) ?? exhausted(byteCount, call)
+    }
     guard byteCount <= UInt(Int.max), alignment <= UInt(Int.max) / 4 else {
       return exhausted(byteCount, call, alignment: alignment)
     }
@@ -75,18 +82,20 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       guard let span = spans.allocate(max(byteCount, 1), alignment: alignment) else {
         return exhausted(byteCount, call, alignment: alignment)
       }
+      threadHeap()?.requested.addUnshared(byteCount)
       return UnsafeMutableRawPointer(bitPattern: span.pointee.address)
     }
     guard let (run, _) = claimRun(byteCount, alignment: alignment) else {
       return exhausted(byteCount, call, alignment: alignment)
     }
+    threadHeap()?.requested.addUnshared(byteCount)
     return UnsafeMutableRawPointer(bitPattern: run.address)
   }
 
   @inline(never) @usableFromInline
   func allocateSlow(_ byteCount: UInt, _ call: StaticString) -> UnsafeMutableRawPointer? {
     guard start() else { return exhausted(byteCount, call) }
-    if isPassThrough { return mp_system_malloc(Int(bitPattern: byteCount)) }
+    if isPassThrough { return mp_system_malloc(Int(bitPattern: byteCount)) ?? exhausted(byteCount, call) }
     if byteCount <= SizeClass.largest {
       return allocateSmall(byteCount, SizeClass.index(byteCount)) ?? exhausted(byteCount, call)
     }
@@ -112,6 +121,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     var address = heap.current(sizeClass).take()
     if address == 0 {
       address = heap.refill(sizeClass)
+      if address == 0, heap.reclaim() { address = heap.refill(sizeClass) }
       heap.sample(byteCount, SizeClass.itemSize(sizeClass))
     }
     if address != 0 { heap.requested.addUnshared(byteCount) }
@@ -119,7 +129,10 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   }
 
   private func takeDense(_ heap: ThreadHeapPointer, _ byteCount: UInt) -> UInt {
-    guard let address = heap.dense.allocate(byteCount, from: heap.dense.pages(segments)) else { return 0 }
+    let pages = heap.dense.pages(segments)
+    var address = heap.dense.allocate(byteCount, from: pages)
+    if address == nil, heap.reclaim() { address = heap.dense.allocate(byteCount, from: pages) }
+    guard let address else { return 0 }
     heap.requested.addUnshared(byteCount)
     return address
   }
@@ -141,7 +154,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
         isZero = run.isZero
       }
     }
-    if let heap = threadHeap() { heap.requested.addUnshared(byteCount) }
+    threadHeap()?.requested.addUnshared(byteCount)
     return (UnsafeMutableRawPointer(bitPattern: address).unsafelyUnwrapped, isZero)
   }
 
@@ -152,10 +165,14 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   func claimRun(_ byteCount: UInt, alignment: UInt) -> (SegmentPointer.Run, SegmentPointer)? {
     let fragments = Self.fragments(byteCount)
     let pages = (fragments + Page.fragmentCount - 1) / Page.fragmentCount + alignment >> Page.shift
-    return segments.claim(pages: pages) { segment in
-      alignment <= Page.fragmentByteCount
-        ? segment.claimRun(fragments) : segment.claimRun(fragments, alignment: alignment)
+    func claim() -> (SegmentPointer.Run, SegmentPointer)? {
+      segments.claim(pages: pages) { segment in
+        alignment <= Page.fragmentByteCount
+          ? segment.claimRun(fragments) : segment.claimRun(fragments, alignment: alignment)
+      }
     }
+    if let claimed = claim() { return claimed }
+    return ownedHeap()?.reclaim() == true ? claim() : nil
   }
 
   /// What the pool does when it has no memory. Cold.
@@ -167,6 +184,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     switch pointee.options.exhaustion {
     case .fail: break
     case .abort: fatal(call, byteCount: byteCount, "out of memory")
+    case .system where isPassThrough: break
     case .system:
       let size = Int(bitPattern: byteCount)
       let pointer =

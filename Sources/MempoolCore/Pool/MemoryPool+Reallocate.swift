@@ -8,7 +8,10 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     _ pointer: UnsafeMutableRawPointer?, _ byteCount: UInt, call: StaticString = "reallocate"
   ) -> UnsafeMutableRawPointer? {
     guard let pointer else { return allocate(byteCount, call: call) }
-    if isPassThrough { return mp_system_realloc(pointer, Int(bitPattern: byteCount)) }
+    // Asked for nothing, the system's frees: here that is a distinct object.
+    if isPassThrough {
+      return mp_system_realloc(pointer, Int(bitPattern: max(byteCount, 1))) ?? exhausted(byteCount, call)
+    }
     let usable: UInt
     switch locate(pointer, call) {
     case .item(let slab, _): usable = slab.pointee.itemSize

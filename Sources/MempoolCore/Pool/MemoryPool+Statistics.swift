@@ -37,7 +37,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
 
   private func count(_ segment: SegmentPointer, into statistics: inout PoolStatistics) {
     let pages = segment.pageCount.loadAcquire()  // acquire: pairs with grow(by:known:)
-    var touched: UInt = 0
+    var touched: UInt = 0, arenaPageBytes: UInt = 0
     for page in 0..<pages {
       if segment.pointee.touched.advanced(by: Int(page / 64)).loadRelaxed() >> (page % 64) & 1 != 0 { touched += 1 }
       let entry = segment.entry(page)
@@ -51,13 +51,17 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       if kind == .fragments && entry.heads.loadRelaxed() | entry.lasts.loadRelaxed() == 0 { continue }
       let bytes = UInt(segment.pointee.bitmap.value(ofCell: Int(page)).nonzeroBitCount) << Page.fragmentShift
       statistics.activeBytes += bytes
+      if kind == .metadata { arenaPageBytes += Page.byteCount }
       if kind == .metadata || kind == .dense { continue }
       statistics.allocatedBytes += bytes
       statistics.runBytes += bytes
     }
-    let bookkeeping = pages * UInt(MemoryLayout<PageEntry>.stride + 10) + segment.arena.usedBytes.loadRelaxed()
-    statistics.metadataBytes += bookkeeping
-    statistics.committedBytes += touched << Page.shift + bookkeeping
+    let bitmapBytes = AtomicBitmap.byteCount(cellCount: Int(pages), runLengths: SegmentLayout.runLengths)
+    let tables = pages * UInt(MemoryLayout<PageEntry>.stride) + UInt(bitmapBytes) + (pages + 63) / 64 * 8
+    let arenaBytes = segment.arena.usedBytes.loadRelaxed()
+    statistics.metadataBytes += tables + arenaBytes
+    // What of the arena lies in pages has been counted with them.
+    statistics.committedBytes += touched << Page.shift + tables + arenaBytes - min(arenaBytes, arenaPageBytes)
     statistics.mappedBytes += segment.pointee.byteCount
     statistics.peakActiveBytes += segment.peakPages.loadRelaxed() << Page.shift
     statistics.purgedBytes += segment.purgedBytes.loadRelaxed()
@@ -69,8 +73,9 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   }
 
   private func count(_ slab: SlabPointer, into statistics: inout PoolStatistics) {
-    let sizeClass = Int(slab.pointee.sizeClass)
-    guard sizeClass < SizeClass.count else { return }
+    let sizeClass = Int(slab.pointee.sizeClass), heap = slab.pointee.heap
+    // A record on its way to its next use is zero for a moment.
+    guard sizeClass < SizeClass.count, UInt(bitPattern: heap) != 0 else { return }
     let capacity = UInt(slab.pointee.itemCount)
     var uncollected: UInt = 0
     for index in 0..<slab.cellCount { uncollected += UInt((~slab.cell(index << 6).loadRelaxed()).nonzeroBitCount) }
@@ -83,7 +88,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     statistics.allocatedBytes += live * itemSize
     statistics.remoteFreesPushed += uncollected
     if live > 0 { statistics.activeBytes += pageBytes }
-    if registry.isOwned(slab.pointee.heap.pointee.index) {
+    if registry.isOwned(heap.pointee.index) {
       statistics.cachedBytes += (capacity - live) * itemSize
     } else {
       statistics.abandonedBytes += pageBytes

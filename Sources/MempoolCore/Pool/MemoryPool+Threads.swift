@@ -15,11 +15,12 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     return Self.recent(block, slot) { entry -> ThreadHeapPointer? in
       if entry.pointee.owner == pointee.id { return entry.pointee.value?.assumingMemoryBound(to: ThreadHeap.self) }
       guard block.pointee.state != UInt(MP_THREAD_DEAD) else { return nil }
-      if block.pointee.state == UInt(MP_THREAD_NEW) { _ = MemoryPoolPointer.shared.threadHeap() }
       guard let heap = ownHeap(of: block) ?? registry.acquire(for: block) else { return nil }
       block.pointee.registered += 1
       entry.pointee.owner = pointee.id
       entry.pointee.value = UnsafeMutableRawPointer(heap)
+      // Not by way of the shared pool, whose memory a pool that has all of its own must not need. May allocate.
+      mp_thread_exit_arm()
       return heap
     }
   }
@@ -33,7 +34,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   /// The heap that the calling thread has in this pool and remembers; nil does not mean that it has none. O(1).
   func ownedHeap() -> ThreadHeapPointer? {
     let block = threadBlock()
-    guard block.pointee.state == UInt(MP_THREAD_LIVE) else { return nil }
+    guard block.pointee.state == UInt(MP_THREAD_LIVE) || self != .shared else { return nil }
     if self == .shared { return block.heapRecord.assumingMemoryBound(to: ThreadHeap.self) }
     let entry = mp_thread_recent(block)[Int(pointee.id) % Int(MP_THREAD_RECENT)]
     return entry.owner == pointee.id ? entry.value?.assumingMemoryBound(to: ThreadHeap.self) : nil

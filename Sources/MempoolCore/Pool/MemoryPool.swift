@@ -142,6 +142,9 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     // A heap is about 3 KiB, and a thread that finds none left uses the late one.
     let heaps = min(max(segment.pointee.pageCapacity / 8, 8), 16384)
     guard registry.start(segments, metadata: segment, capacity: heaps) else { return false }
+    // Of memory that cannot grow, something must be left for objects.
+    let isFull = segment.usedPages.loadRelaxed() >= segment.pointee.pageCapacity
+    if segment.pointee.backing != .elastic, isFull { return false }
     spans.initialize(to: SpanList(metadata: segment))
     place(options, segment)
     state.storeRelease(MemoryPool.State.ready)  // release: pairs with the acquire in start()

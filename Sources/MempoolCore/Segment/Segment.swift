@@ -58,6 +58,8 @@ public struct Segment {
   // The arena's own range: [arenaStart, arenaLimit), accessible below arenaCommitted.
   let arenaLimit: UInt
   var arenaCommitted: UInt
+  // The last page that the arena took beyond its range, from the far end down; 0: none yet. Under the arena's lock.
+  var arenaPage: UInt = 0
 }
 
 public typealias SegmentPointer = UnsafeMutablePointer<Segment>
@@ -125,7 +127,12 @@ extension UnsafeMutablePointer where Pointee == Segment {
 
   func deallocateMetadata(_ block: UInt, _ byteCount: UInt) { arena.deallocate(block, byteCount) }
 
-  // Under the arena's lock: more of its own range, or, where there is none, pages from the far end of the segment.
+  // What the arena takes of a segment's pages at once.
+  private static var arenaPart: UInt { 128 }
+  private static var mostArenaPages: UInt { 64 }
+
+  // Under the arena's lock: more of its own range, or, where there is none, pages from the far end of the segment: many at
+  // once, and next to each other, so that they do not stand in the way of long runs when the objects are gone.
   private func refillArena(_ wanted: UInt) -> (start: UInt, byteCount: UInt)? {
     let start = pointee.arenaCommitted
     let step = SegmentLayout.largestSystemPage
@@ -136,9 +143,16 @@ extension UnsafeMutablePointer where Pointee == Segment {
       pointee.arenaCommitted = start + count
       return (start, count)
     }
-    let pages = (wanted + Page.byteCount - 1) >> Page.shift
-    let from = max(pageCount.loadRelaxed(), pages) - pages
-    guard let run = claimPages(pages, from: from) else { return nil }
+    let total = pageCount.loadRelaxed(), least = (wanted + Page.byteCount - 1) >> Page.shift
+    var pages = max(least, min(total / Self.arenaPart, Self.mostArenaPages))
+    let before = pointee.arenaPage == 0 ? total : pointee.arenaPage
+    var claimed = claimPages(pages, from: max(before, pages) - pages)
+    if claimed == nil, pages > least {
+      pages = least
+      claimed = claimPages(pages, from: max(before, pages) - pages)
+    }
+    guard let run = claimed else { return nil }
+    pointee.arenaPage = (run.address - pointee.base) >> Page.shift
     for page in 0..<pages { entry(of: run.address + page << Page.shift).setKind(.metadata, pagesBack: page) }
     if !run.isZero {
       let words = AtomicPointer(address: run.address)

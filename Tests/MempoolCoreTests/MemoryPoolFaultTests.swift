@@ -1,0 +1,294 @@
+import CMempoolShims
+import Foundation
+import Testing
+
+@testable import MempoolCore
+
+/// What happens when the system refuses memory. The switches that make it refuse, and the counters of its calls, are the
+/// process's: each of these tests runs in a process of its own.
+@Suite struct MemoryPoolFaultTests {
+  /// Every nth call fails, for n from 1 to 20, while pools are made and used: each failure is an error value, no content is
+  /// lost, and when memory can be had again all works.
+  @Test(arguments: [PoolKind.elastic, .crowded, .fixed, .dense])
+  func everyNthCallFails(kind: PoolKind) async {
+    switch kind {
+    case .elastic: await #expect(processExitsWith: .success) { Faults.report { try Faults.everyNth(.elastic) } }
+    case .crowded: await #expect(processExitsWith: .success) { Faults.report { try Faults.everyNth(.crowded) } }
+    case .fixed: await #expect(processExitsWith: .success) { Faults.report { try Faults.everyNth(.fixed) } }
+    default: await #expect(processExitsWith: .success) { Faults.report { try Faults.everyNth(.dense) } }
+    }
+  }
+
+  /// Making a pool fails at each of its calls in turn; nothing is left behind.
+  @Test func makingAPoolFailsCleanly() async {
+    await #expect(processExitsWith: .success) {
+      Faults.report {
+        for kind in [PoolKind.elastic, .fixed] {
+          _ = try TestPool(kind)  // what all pools have in common is there now
+          let before = Faults.addressSpace()
+          for _ in 0..<50 {
+            mp_system_fail_every(1)
+            defer { mp_system_fail_every(0) }
+            #expect(throws: PoolError.self) { try TestPool(kind) }
+          }
+          for _ in 0..<50 {
+            mp_system_reserve_limit(1)
+            defer { mp_system_reserve_limit(0) }
+            if kind == .elastic {
+              #expect(throws: PoolError.reservationFailed(errno: Int32(MP_ENOMEM))) { try TestPool(kind) }
+            }
+          }
+          let grown = Faults.addressSpace() - before
+          try demand(grown < 8 << 20, "\(kind): \(grown) bytes of address space stayed")
+        }
+      }
+    }
+  }
+
+  /// No reservation above 8 MiB, 1 GiB of objects: many reservations, each object found, all of it given back.
+  @Test func aGigabyteInSmallReservations() async {
+    await #expect(processExitsWith: .success) {
+      Faults.report {
+        _ = try TestPool(.elastic)
+        mp_system_reserve_limit(8 << 20)
+        var options = PoolOptions()
+        options.backing = .elastic(reserve: 0)
+        let pool = try MemoryPoolPointer.create(options)
+        var random = SplitMix64(seed: SplitMix64.seed("aGigabyteInSmallReservations"))
+        var live: [(UnsafeMutableRawPointer, Int, UInt64)] = []
+        var bytes = 0
+        while bytes < 1 << 30 {
+          let size = random.below(50) == 0 ? 1 + random.below(900_000) : 1 + random.below(120_000)
+          guard let pointer = pool.allocate(UInt(size)) else {
+            throw Broken(description: "refused after \(bytes) bytes")
+          }
+          let tag = random.next()
+          Pattern.fill(pointer, min(size, 64), tag)
+          live.append((pointer, min(size, 64), tag))
+          bytes += size
+        }
+        var segments = 0
+        pool.segments.first { segment in
+          segments += 1
+          return segment.pointee.byteCount > 8 << 20
+        }
+        try demand(segments >= 128, "\(segments) reservations hold a gigabyte")
+        try demand(pool.checkInvariants(), "broken")
+        for block in live {
+          try demand(Pattern.isIntact(block.0, block.1, block.2), "a block was written to")
+          pool.deallocate(block.0)
+        }
+        try demand(pool.statistics().allocatedBytes == 0, "not all came back")
+        pool.purge()
+        try demand(pool.statistics().activeBytes == 0, "pages stayed in use")
+        pool.destroy()
+      }
+    }
+  }
+
+  /// Fixed and buffer pools make no call of the system's for memory once they exist: not when threads come and go, not when
+  /// they are full, not when they are purged.
+  @Test func noCallOnceAPoolHasItsMemory() async {
+    await #expect(processExitsWith: .success) {
+      Faults.report {
+        for kind in [PoolKind.fixed, .buffer, .denseFixed] {
+          let test = try TestPool(kind)
+          let pool = test.pool, shared = Shared(pool)
+          let before = Faults.calls()
+          for wave in 0..<3 {
+            let findings = Findings()
+            TestThread.run(60) { number in
+              findings.report {
+                var model = PoolModel(shared.value, kind, seed: UInt64(wave * 100 + number))
+                model.mostBytes = 1 << 20
+                try model.run(steps: 300)
+                try model.finish()
+              }
+            }
+            try demand(findings.all == [], "\(findings.all)")
+          }
+          var live: [UnsafeMutableRawPointer] = []
+          while let pointer = pool.allocate(UInt(live.count % 5_000)) { live.append(pointer) }
+          for pointer in live { pool.deallocate(pointer) }
+          pool.purge()
+          try demand(Faults.calls() == before, "\(kind): \(Faults.calls() - before) calls of the system")
+          try demand(test.isFenceIntact, "wrote outside the caller's memory")
+        }
+      }
+    }
+  }
+
+  /// A purge that the system refuses loses nothing: the pages are idle and dirty as before.
+  @Test func aRefusedPurge() async {
+    await #expect(processExitsWith: .success) {
+      Faults.report {
+        let test = try TestPool(.elastic)
+        let pool = test.pool
+        let live = (0..<400).map { _ in pool.allocate(20_000)! }
+        for pointer in live { pointer.initializeMemory(as: UInt8.self, repeating: 0xff, count: 20_000) }
+        mp_system_fail_every(1)
+        for pointer in live { pool.deallocate(pointer) }
+        try demand(pool.purge() == 0, "purged what the system kept")
+        mp_system_fail_every(0)
+        try demand(pool.checkInvariants(), "broken")
+        for _ in 0..<400 {
+          let pointer = pool.allocateZeroed(count: 1, byteCount: 20_000)!
+          try demand(Pattern.isZero(pointer, 20_000), "not zero")
+        }
+      }
+    }
+  }
+
+  @Test func exhaustionAborts() async {
+    let result = await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+      var options = PoolOptions()
+      options.backing = .fixed(size: 1 << 20, locked: false, prefault: false)
+      options.exhaustion = .abort
+      let pool = try MemoryPoolPointer.create(options)
+      while true { _ = pool.allocate(1000) }
+    }
+    #expect(lines(result).contains("mempool: allocate(1000): out of memory"))
+  }
+
+  @Test func destroyingTheSharedPoolAborts() async {
+    await #expect(processExitsWith: .signal(SIGABRT)) { MemoryPoolPointer.shared.destroy() }
+  }
+
+  /// Each kind of misuse of a pool, by the line that it prints.
+  @Test func misuse() async {
+    func line(_ result: ExitTest.Result?, _ end: String) {
+      let found = lines(result).contains { $0.hasPrefix("mempool: deallocate(0x") && $0.hasSuffix("): " + end) }
+      #expect(found, "\(end): \(lines(result))")
+    }
+    line(
+      await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+        let pool = try TestPool(.elastic).keptPool
+        let pointer = pool.allocate(100)
+        pool.deallocate(pointer)
+        pool.deallocate(pointer)
+      }, "double free")
+    line(
+      await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+        let pool = try TestPool(.elastic).keptPool
+        let pointer = pool.allocate(9_000)
+        pool.deallocate(pointer)
+        pool.deallocate(pointer)
+      }, "double free, or never allocated")
+    line(
+      await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+        let pool = try TestPool(.elastic).keptPool
+        pool.deallocate(pool.allocate(100)! + 16)
+      }, "not the start of an object")
+    line(
+      await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+        let pool = try TestPool(.elastic).keptPool
+        pool.deallocate(pool.allocate(50_000)! + 20_000)
+      }, "not the start of an object")
+    line(
+      await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+        let pool = try TestPool(.elastic).keptPool
+        pool.deallocate(pool.allocate(3 << 20)! + 2 << 20)
+      }, "not the start of an object")
+    line(
+      await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+        let pool = try TestPool(.elastic).keptPool
+        pool.deallocate(try TestPool(.elastic).keptPool.allocate(100))
+      }, "memory of another pool")
+    line(
+      await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+        let pool = try TestPool(.elastic).keptPool
+        pool.deallocate(UnsafeMutableRawPointer.allocate(byteCount: 64, alignment: 16))
+      }, "not memory of this allocator")
+    line(
+      await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+        let pool = try TestPool(.elastic).keptPool
+        let pointer = Shared(pool.allocate(100)), shared = Shared(pool)
+        TestThread.run { shared.value.deallocate(pointer.value) }
+        pool.deallocate(pointer.value)
+      }, "double free")
+    line(
+      await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+        let pool = try TestPool(.elastic).keptPool
+        let pointer = Shared(pool.allocate(100)), shared = Shared(pool)
+        TestThread.run { shared.value.deallocate(pointer.value) }
+        TestThread.run { shared.value.deallocate(pointer.value) }
+      }, "double free")
+    line(
+      await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+        let pool = try TestPool(.elastic).keptPool
+        let pointer = Shared(pool.allocate(100)), shared = Shared(pool)
+        pool.deallocate(pointer.value)
+        TestThread.run { shared.value.deallocate(pointer.value) }
+      }, "double free")
+  }
+
+  private func lines(_ result: ExitTest.Result?) -> [String] {
+    String(decoding: result?.standardErrorContent ?? [], as: UTF8.self).split(separator: "\n").map(String.init)
+  }
+}
+
+extension TestPool {
+  /// The pool, kept for the rest of the process.
+  fileprivate var keptPool: MemoryPoolPointer {
+    _ = Unmanaged.passRetained(self)
+    return pool
+  }
+}
+
+/// What the processes of the tests above do.
+private enum Faults {
+  /// An error thrown by an exit test's body ends its process without a word to the parent; a recorded issue gets there.
+  static func report(_ body: () throws -> Void) {
+    do { try body() } catch { Issue.record("\(error)") }
+  }
+
+  static func calls() -> UInt {
+    var counters = mp_system_counters()
+    mp_system_counters_read(&counters)
+    return counters.reserve + counters.map + counters.commit + counters.purge + counters.release + counters.lock
+      + counters.resize
+  }
+
+  static func addressSpace() -> Int {
+    var text = [CChar](repeating: 0, count: 64)
+    guard let file = fopen("/proc/self/statm", "r") else { return 0 }
+    defer { fclose(file) }
+    guard fgets(&text, 64, file) != nil else { return 0 }
+    return Int(atol(text)) * Int(mp_system_page_size())
+  }
+
+  static func everyNth(_ kind: PoolKind) throws {
+    let seed = SplitMix64.seed("everyNthCallFails, \(kind)")
+    do { try everyNth(kind, seed) } catch { throw Broken(description: "seed \(seed): \(error)") }
+  }
+
+  private static func everyNth(_ kind: PoolKind, _ seed: UInt64) throws {
+    _ = try TestPool(.elastic)
+    for n in UInt(1)...20 {
+      mp_system_fail_every(n)
+      defer { mp_system_fail_every(0) }
+      var test: TestPool?
+      for _ in 0..<40 where test == nil { test = try? TestPool(kind) }
+      if test == nil {
+        // Nothing can be had at all: then one without failures, to fail from here on.
+        mp_system_fail_every(0)
+        test = try TestPool(kind)
+        mp_system_fail_every(n)
+      }
+      let pool = test!.pool
+      var model = PoolModel(pool, kind, seed: seed &+ UInt64(n))
+      model.mayFail = true
+      try model.run(steps: 2_000)
+      try model.checkDisjoint()
+      mp_system_fail_every(0)
+      try demand(pool.checkInvariants(), "every \(n)th call: broken")
+      model.mayFail = !kind.isElastic
+      try model.run(steps: 1_000)
+      try model.finish()
+      try demand(pool.statistics().allocatedBytes == 0, "every \(n)th call: not all came back")
+      pool.purge()
+      try demand(pool.checkInvariants(), "every \(n)th call: broken after all is free")
+      try demand(n > 5 || kind == .fixed || model.refusals > 0, "every \(n)th call: nothing was refused")
+    }
+  }
+}

@@ -1,0 +1,199 @@
+import CMempoolShims
+import Foundation
+import Testing
+
+@testable import MempoolCore
+
+@Suite struct ThreadHeapTests {
+  private func slabs(_ pool: MemoryPoolPointer, _ size: UInt) -> UInt {
+    pool.statistics().classes[SizeClass.index(size)].slabs
+  }
+
+  /// Slabs that empty go back at once, but for the class's current one; those with room are used before new ones.
+  @Test func slabsComeAndGo() throws {
+    let test = try TestPool(.elastic)
+    let pool = test.pool
+    var pointers = try (0..<10_000).map { _ in try #require(pool.allocate(200)) }
+    let full = slabs(pool, 200)
+    #expect(full > 20)
+    // Every second one: all slabs have room, none is empty.
+    for index in stride(from: 0, to: 10_000, by: 2) { pool.deallocate(pointers[index]) }
+    #expect(slabs(pool, 200) == full)
+    let again = try (0..<5_000).map { _ in try #require(pool.allocate(200)) }
+    #expect(slabs(pool, 200) == full, "slabs with room were passed by")
+    #expect(pool.checkInvariants())
+    pointers = stride(from: 1, to: 10_000, by: 2).map { pointers[$0] } + again
+    for pointer in pointers { pool.deallocate(pointer) }
+    #expect(slabs(pool, 200) <= 2)
+    #expect(pool.checkInvariants())
+  }
+
+  /// A walk over slabs would show: a refill costs the same with one slab and with thousands.
+  @Test func laterSlabsAreLarger() throws {
+    let test = try TestPool(.elastic)
+    let pool = test.pool
+    let size: UInt = 1024
+    let pages = (0..<20).map { _ in
+      let before = slabs(pool, size)
+      var count: UInt = 0
+      repeat {
+        _ = pool.allocate(size)
+        count += 1
+      } while slabs(pool, size) == before
+      return pool.statistics().classes[SizeClass.index(size)].capacity * size / Page.byteCount
+    }
+    #expect(pages[0] == 1 && pages[1] == 3 && pages[2] == 7 && pages[3] == 11, "one page, two, then four: \(pages)")
+  }
+
+  /// Another thread frees everything, round after round: the owner collects it, and no slab is lost.
+  @Test(arguments: [16, 200, 2000])
+  func remoteFreesAreCollected(size: Int) throws {
+    let test = try TestPool(.elastic)
+    let pool = test.pool, shared = Shared(pool)
+    let count = 4_000
+    var most: UInt = 0
+    for round in 0..<25 {
+      let pointers = Shared(try (0..<count).map { _ in try #require(pool.allocate(UInt(size))) })
+      if round == 2 { most = slabs(pool, UInt(size)) }
+      if round > 2 { try demand(slabs(pool, UInt(size)) <= most, "round \(round): \(slabs(pool, UInt(size))) slabs") }
+      TestThread.run { for pointer in pointers.value { shared.value.deallocate(pointer) } }
+      #expect(pool.statistics().allocatedBytes == 0, "freed by another, whether collected or not")
+      #expect(pool.checkInvariants())
+    }
+    let statistics = pool.statistics()
+    #expect(statistics.remoteFreesPushed == UInt(25 * count))
+    pool.purge()
+    #expect(pool.statistics().remoteFreesDrained == UInt(25 * count))
+    #expect(slabs(pool, UInt(size)) == 0)
+  }
+
+  /// A thread that exits with live blocks leaves its heap to the next: the room in it is used before new slabs are made.
+  @Test func anAbandonedHeapIsAdopted() throws {
+    let test = try TestPool(.elastic)
+    let pool = test.pool, shared = Shared(pool)
+    let kept = Findings()
+    TestThread.run {
+      let pool = shared.value
+      let pointers = (0..<10_000).map { _ in pool.allocate(160)! }
+      // Every tenth stays.
+      for (index, pointer) in pointers.enumerated() {
+        if index % 10 != 0 { pool.deallocate(pointer) } else { kept.report("\(UInt(bitPattern: pointer))") }
+      }
+    }
+    let before = pool.statistics()
+    #expect(before.abandonedHeapCount == 1 && before.abandonedBytes > 0)
+    TestThread.run {
+      let pool = shared.value
+      let pointers = (0..<8_000).map { _ in pool.allocate(160)! }
+      if pool.statistics().classes[SizeClass.index(160)].slabs > before.classes[SizeClass.index(160)].slabs {
+        kept.report("new slabs with room in abandoned ones")
+      }
+      for pointer in pointers { pool.deallocate(pointer) }
+    }
+    #expect(!kept.all.contains { $0.contains("new slabs") })
+    #expect(pool.statistics().heapCount <= 2)
+    #expect(pool.checkInvariants())
+  }
+
+  /// A thread that has a heap, and runs out of a class, takes the room in an abandoned one beside it.
+  @Test func roomInAnAbandonedHeapIsUsedByARunningThread() throws {
+    let test = try TestPool(.elastic)
+    let pool = test.pool, shared = Shared(pool)
+    let own = try #require(pool.allocate(3_000))  // this thread has a heap, so it will not adopt one as its first
+    TestThread.run {
+      let pool = shared.value
+      let pointers = (0..<5_000).map { _ in pool.allocate(96)! }
+      for (index, pointer) in pointers.enumerated() where index % 50 != 0 { pool.deallocate(pointer) }
+    }
+    let before = pool.statistics().classes[SizeClass.index(96)].slabs
+    for _ in 0..<4_000 { _ = try #require(pool.allocate(96)) }
+    #expect(pool.statistics().classes[SizeClass.index(96)].slabs <= before, "new slabs with room in abandoned ones")
+    #expect(pool.checkInvariants())
+    pool.deallocate(own)
+  }
+
+  /// Late frees: blocks of a thread that is gone. Its empty slabs go back although nobody adopts the heap.
+  @Test(arguments: [true, false])
+  func freesAfterTheOwnerIsGone(byThreadsWithAHeap: Bool) throws {
+    let test = try TestPool(.elastic)
+    let pool = test.pool, shared = Shared(pool)
+    let box = Shared(UnsafeMutablePointer<UnsafeMutableRawPointer>.allocate(capacity: 20_000))
+    defer { box.value.deallocate() }
+    TestThread.run {
+      for index in 0..<20_000 { box.value[index] = shared.value.allocate(UInt(8 + index % 500))! }
+    }
+    let full = pool.statistics().activeBytes
+    #expect(full > 4 << 20)
+    if byThreadsWithAHeap {
+      let own = try #require(pool.allocate(1))
+      for index in 0..<20_000 { pool.deallocate(box.value[index]) }
+      pool.deallocate(own)
+    } else {
+      TestThread.run(4) { number in
+        for index in stride(from: number, to: 20_000, by: 4) { shared.value.deallocate(box.value[index]) }
+      }
+    }
+    let statistics = pool.statistics()
+    #expect(statistics.allocatedBytes == 0)
+    #expect(pool.checkInvariants())
+    let kept = statistics.cachedBytes + statistics.abandonedBytes
+    #expect(kept < 1 << 20, "\(kept) bytes are kept by slabs that nobody uses")
+  }
+
+  /// Threads that hand blocks round, exit, and are followed by others: contents stay, nothing is lost, and when all is freed
+  /// nothing is left.
+  @Test(arguments: [PoolKind.elastic, .crowded, .fixed, .dense])
+  func handedRound(kind: PoolKind) throws {
+    let seed = SplitMix64.seed("handedRound, \(kind)")
+    let test = try TestPool(kind)
+    let shared = Shared(test.pool)
+    let exchange = BlockExchange(slots: 64)
+    let findings = Findings()
+    for generation in 0..<6 {
+      TestThread.run(4) { number in
+        findings.report {
+          let pool = shared.value
+          var random = SplitMix64(seed: seed &+ UInt64(generation * 10 + number))
+          for step in 0..<5_000 {
+            let size = random.below(20) == 0 ? 1 + random.below(30_000) : 1 + random.below(700)
+            guard let pointer = pool.allocate(UInt(size)) else { throw Broken(description: "no memory") }
+            let tag = random.next()
+            Pattern.fill(pointer, size, tag)
+            guard let other = exchange.swap((pointer, size, tag), at: random.below(64)) else { continue }
+            try demand(Pattern.isIntact(other.0, other.1, other.2), "step \(step): a block of \(other.1) was written to")
+            pool.deallocate(other.0)
+          }
+        }
+      }
+      #expect(findings.all == [])
+      #expect(test.pool.checkInvariants())
+    }
+    for slot in 0..<64 {
+      guard let block = exchange.swap(nil, at: slot) else { continue }
+      #expect(Pattern.isIntact(block.0, block.1, block.2))
+      test.pool.deallocate(block.0)
+    }
+    #expect(test.pool.statistics().allocatedBytes == 0)
+    test.pool.purge()
+    #expect(test.pool.checkInvariants())
+    #expect(test.pool.statistics().brokenInvariant(isQuiescent: true) == nil)
+  }
+}
+
+/// Places where threads leave blocks for each other.
+final class BlockExchange: @unchecked Sendable {
+  typealias Block = (UnsafeMutableRawPointer, Int, UInt64)
+  private let lock = NSLock()
+  private var slots: [Block?]
+
+  init(slots: Int) { self.slots = Array(repeating: nil, count: slots) }
+
+  /// Leaves a block and takes what was there.
+  func swap(_ block: Block?, at slot: Int) -> Block? {
+    lock.withLock {
+      let old = slots[slot]
+      slots[slot] = block
+      return old
+    }
+  }
+}
