@@ -114,7 +114,9 @@ import Testing
     let pool = test.pool
     let kept = try #require(pool.allocate(100))
     Pattern.fill(kept, 100, 1)
-    let sizes: [UInt] = [.max, .max - 15, .max - 4095, UInt(Int.max) + 1, UInt(Int.max), UInt(Int.max) - 4096, 1 << 62, 1 << 50]
+    let sizes: [UInt] = [
+      .max, .max - 15, .max - 4095, UInt(Int.max) + 1, UInt(Int.max), UInt(Int.max) - 4096, 1 << 62, 1 << 50,
+    ]
     func refused(_ what: String, _ pointer: UnsafeMutableRawPointer?) throws {
       try demand(pointer == nil, "\(what) was served")
       try demand(mp_errno_get() == Int32(MP_ENOMEM), "\(what): errno \(mp_errno_get())")
@@ -129,7 +131,9 @@ import Testing
       try refused("reallocate(\(size))", pool.reallocate(kept, size))
     }
     try refused("2^32 * 2^32", pool.allocateZeroed(count: 1 << 32, byteCount: 1 << 32))
-    for shift in [48, 60, 62, 63] { try refused("aligned to 2^\(shift)", pool.allocateAligned(8, alignment: 1 << UInt(shift))) }
+    for shift in [48, 60, 62, 63] {
+      try refused("aligned to 2^\(shift)", pool.allocateAligned(8, alignment: 1 << UInt(shift)))
+    }
     #expect(Pattern.isIntact(kept, 100, 1))
     pool.deallocate(kept)
     #expect(pool.checkInvariants())
@@ -173,7 +177,8 @@ import Testing
       // 16 bytes and the page of the system's are as small as it gets.
       let least: UInt = byteCount > 1 << 20 && wanted > 1 << 20 ? 4096 : 16
       try demand(left <= 2 * wanted + least || smaller != pointer, "\(byteCount) (\(usable)) to \(wanted) left \(left)")
-      try demand(Pattern.isIntact(smaller, Int(wanted), filled: Int(byteCount), 7), "\(byteCount) to \(wanted): content")
+      try demand(
+        Pattern.isIntact(smaller, Int(wanted), filled: Int(byteCount), 7), "\(byteCount) to \(wanted): content")
       pool.deallocate(smaller)
     }
   }
@@ -216,7 +221,8 @@ import Testing
         let figures = pool.statistics().classes[sizeClass]
         try demand(figures.liveItems == count, "\(figures.liveItems) of \(count) items of \(size)")
         // Slabs are one, two, then four pages: at most the newest is not full.
-        try demand(figures.capacity < count + 4 * Page.byteCount / size, "\(figures.capacity) items of \(size) for \(count)")
+        try demand(
+          figures.capacity < count + 4 * Page.byteCount / size, "\(figures.capacity) items of \(size) for \(count)")
       }
     }
   }
@@ -227,7 +233,9 @@ import Testing
     let pool = test.pool
     // What part of 32 MiB must be had as objects of that size: items of 16 bytes have links of 2, runs of 79 fragments leave
     // what they do not need of their second page to shorter ones, and what the arena once took it keeps.
-    let parts: [(UInt, UInt)] = [(16, 75), (100, 70), (1_000, 75), (3_000, 70), (20_000, 50), (200_000, 65), (4 << 20, 60)]
+    let parts: [(UInt, UInt)] = [
+      (16, 75), (100, 70), (1_000, 75), (3_000, 70), (20_000, 50), (200_000, 65), (4 << 20, 60),
+    ]
     for (byteCount, percent) in parts {
       var pointers: [UnsafeMutableRawPointer] = []
       while let pointer = pool.allocate(byteCount) { pointers.append(pointer) }
@@ -251,7 +259,9 @@ import Testing
       try #require(pointers.count > 20, "\(pointers.count) objects of \(byteCount) bytes")
       for round in 0..<20 {
         mp_errno_set(0)
-        try demand(pool.allocate(byteCount) == nil && mp_errno_get() == Int32(MP_ENOMEM), "round \(round) of \(byteCount) bytes: not full")
+        try demand(
+          pool.allocate(byteCount) == nil && mp_errno_get() == Int32(MP_ENOMEM),
+          "round \(round) of \(byteCount) bytes: not full")
         pool.deallocate(pointers.removeLast())
         let again = try #require(pool.allocate(byteCount), "\(byteCount) bytes were just freed")
         pointers.append(again)
@@ -470,7 +480,9 @@ import Testing
     var requested: UInt = 0, lastGeneration: UInt = 0
     for step in 0..<6_000 {
       if live.count < 300, random.below(2) == 0 {
-        let size = UInt([random.below(300), random.below(3_840), random.below(60_000), random.below(1_500_000)][min(random.below(20) / 6, 3)])
+        let size = UInt(
+          [random.below(300), random.below(3_840), random.below(60_000), random.below(1_500_000)][
+            min(random.below(20) / 6, 3)])
         let pointer: UnsafeMutableRawPointer?
         switch random.below(3) {
         case 0: pointer = pool.allocate(size)
@@ -487,8 +499,10 @@ import Testing
       let statistics = pool.statistics()
       try demand(statistics.generation > lastGeneration, "step \(step): generation")
       lastGeneration = statistics.generation
-      try demand(statistics.brokenInvariant(isQuiescent: true) == nil, "\(statistics.brokenInvariant(isQuiescent: true)!)")
-      try demand(statistics.requestedBytes == requested, "step \(step): requested \(statistics.requestedBytes), is \(requested)")
+      try demand(
+        statistics.brokenInvariant(isQuiescent: true) == nil, "\(statistics.brokenInvariant(isQuiescent: true)!)")
+      try demand(
+        statistics.requestedBytes == requested, "step \(step): requested \(statistics.requestedBytes), is \(requested)")
       var items: [UInt: UInt] = [:], bytes: UInt = 0, spans: UInt = 0, spanBytes: UInt = 0, runs: UInt = 0
       for block in live {
         let usable = pool.usableSize(of: block.pointer)
@@ -502,7 +516,8 @@ import Testing
         default: throw Broken(description: "neither item nor run nor span")
         }
       }
-      try demand(statistics.allocatedBytes == bytes, "step \(step): allocated \(statistics.allocatedBytes), is \(bytes)")
+      try demand(
+        statistics.allocatedBytes == bytes, "step \(step): allocated \(statistics.allocatedBytes), is \(bytes)")
       try demand(statistics.spanCount == spans && statistics.spanBytes == spanBytes, "step \(step): spans")
       try demand(statistics.runBytes == runs, "step \(step): \(statistics.runBytes) bytes in runs, are \(runs)")
       for index in 0..<SizeClass.count {

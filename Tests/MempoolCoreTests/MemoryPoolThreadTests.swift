@@ -42,7 +42,9 @@ import Testing
           var blocks: [(UnsafeMutableRawPointer, Int, UInt64)] = []
           for index in 0..<8 {
             let size = 10 + (number * 7 + index * 97) % 900
-            guard let pointer = pool.allocate(UInt(size)) else { throw Broken(description: "thread \(number): no memory") }
+            guard let pointer = pool.allocate(UInt(size)) else {
+              throw Broken(description: "thread \(number): no memory")
+            }
             Pattern.fill(pointer, size, UInt64(number * 8 + index))
             blocks.append((pointer, size, UInt64(number * 8 + index)))
           }

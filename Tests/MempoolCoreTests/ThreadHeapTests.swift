@@ -160,7 +160,8 @@ import Testing
             let tag = random.next()
             Pattern.fill(pointer, size, tag)
             guard let other = exchange.swap((pointer, size, tag), at: random.below(64)) else { continue }
-            try demand(Pattern.isIntact(other.0, other.1, other.2), "step \(step): a block of \(other.1) was written to")
+            try demand(
+              Pattern.isIntact(other.0, other.1, other.2), "step \(step): a block of \(other.1) was written to")
             pool.deallocate(other.0)
           }
         }

@@ -168,7 +168,8 @@ struct PoolModel {
       "step \(step): realloc from \(block.filled) to \(asked) lost content")
     if pointer == block.pointer, kind != .passThrough {
       try demand(
-        usable <= 2 * max(asked, 16) + 2, "step \(step): shrunk in place from \(block.filled) to \(asked), keeps \(usable)")
+        usable <= 2 * max(asked, 16) + 2,
+        "step \(step): shrunk in place from \(block.filled) to \(asked), keeps \(usable)")
     }
     let filled = kind == .passThrough ? asked : usable
     liveBytes += filled - block.filled
