@@ -1,6 +1,6 @@
 extension UnsafeMutablePointer where Pointee == SlabCache {
   /// Gives an item back. Nil is nothing to do; anything that is not an item of this cache and out is reported on one line,
-  /// and the process aborts. Any thread. Into a cell that the thread leases it is some thirty instructions, without a call, a lock
+  /// and the process aborts. Any thread. Into a cell that the thread leases it is some fifty instructions, without a call, a lock
   /// or an atomic read-modify-write; otherwise one read-modify-write, and nothing is touched after it.
   ///
   /// Memory ordering: what the caller wrote to the item is visible to whoever gets it next.

@@ -2,7 +2,7 @@ public import CMempoolShims
 
 extension UnsafeMutablePointer where Pointee == SlabCache {
   /// An item, its content being whatever was there before; nil when the pool is exhausted. Any thread. The usual case is some
-  /// twenty instructions, without a call, a lock or an atomic read-modify-write.
+  /// thirty instructions, without a call, a lock or an atomic read-modify-write.
   ///
   /// Memory ordering: what the item's last user wrote before putting it back is visible to the caller.
   @inlinable @inline(__always)
