@@ -134,7 +134,7 @@ import Testing
     table.initialize(repeating: 0, count: count + 2)
     defer { table.deallocate() }
     let words = Shared(AtomicPointer(table))
-    let rounds = 20 * count + 2_000
+    let rounds = 100 * count + 20_000
     let done = Shared(AtomicPointer(UnsafeMutablePointer<UInt>.allocate(capacity: 1)))
     done.value.storeRelaxed(0)
     defer { done.value.word.deallocate() }
@@ -169,6 +169,11 @@ import Testing
               // As the pending list does: taken off before it is collected.
               pushed.storeRelease(0)
               slab.collect()
+              if slab.used.loadRelaxed() == 0 {
+                // All are back, so nobody is still on its way: the slab could go.
+                for _ in 0..<10 { sched_yield() }
+                try demand(slab.summary.loadRelaxed() == 0 && pushed.loadRelaxed() == 0, "told of items that are back")
+              }
             } else {
               sched_yield()
             }
