@@ -86,6 +86,30 @@ import Testing
     }
   }
 
+  /// Under a limit on address space, a pool that says nothing of its size takes a quarter of it at most.
+  @Test func aQuarterOfTheLimit() async {
+    await #expect(processExitsWith: .success) {
+      Faults.report {
+        let limit = (Faults.addressSpace() + 8 << 30) & ~0xffff
+        var value = rlimit(rlim_cur: rlim_t(limit), rlim_max: rlim_t(limit))
+        try demand(setrlimit(__rlimit_resource_t(RLIMIT_AS.rawValue), &value) == 0, "no limit")
+        for _ in 0..<2 {
+          var options = PoolOptions()
+          options.backing = .elastic(reserve: 0)
+          let pool = try MemoryPoolPointer.create(options)
+          let mapped = pool.statistics().mappedBytes
+          try demand(mapped <= UInt(limit) / 4 && mapped > UInt(limit) / 16, "\(mapped) of \(limit) bytes")
+          _ = pool.allocate(1 << 20)
+        }
+        // The third and later ones get what is left, halved until it fits.
+        var options = PoolOptions()
+        options.backing = .elastic(reserve: limit)
+        let pool = try MemoryPoolPointer.create(options)
+        try demand(pool.allocate(100_000) != nil, "refused")
+      }
+    }
+  }
+
   /// Fixed and buffer pools make no call of the system's for memory once they exist: not when threads come and go, not when
   /// they are full, not when they are purged.
   @Test func noCallOnceAPoolHasItsMemory() async {

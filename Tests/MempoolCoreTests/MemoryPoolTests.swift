@@ -274,6 +274,27 @@ import Testing
     #expect(test.isFenceIntact)
   }
 
+  /// A full pool sleeps as often as its own settings say before it refuses a long run; and a short one without sleeping.
+  @Test(arguments: [UInt(0), 1, 5])
+  func sleepsBeforeItRefuses(maxRetries: UInt) throws {
+    let test = try TestPool(.fixed) { options in
+      options.maxRetries = maxRetries
+      options.waitNanoseconds = 1
+    }
+    let pool = test.pool, wait = pool.pointee.first.wait
+    while pool.allocate(200_000) != nil {}
+    while pool.allocate(10_000) != nil {}
+    for _ in 0..<4 {
+      let before = wait.sleeps
+      #expect(pool.allocate(200_000) == nil)
+      #expect(wait.sleeps - before == maxRetries)
+      let short = wait.sleeps
+      #expect(pool.allocate(10_000) == nil)
+      #expect(wait.sleeps == short)
+    }
+    #expect(wait.waitNanoseconds == 1)
+  }
+
   /// What does not fit goes to the system's allocator, is counted, and goes back there; alignment and zeroes included.
   @Test func fallingBackToTheSystem() throws {
     let test = try TestPool(.fixed) { options in

@@ -140,6 +140,21 @@ import Testing
     #expect(segment.checkInvariants())
   }
 
+  /// A program that only takes pages gives back what it does not need, too.
+  @Test func whatStayedIdleGoesAlsoWhenPagesAreTaken() throws {
+    let test = try #require(TestSegment(elastic: 64 << 20, settings(delay: 10_000)))
+    let segment = test.segment
+    for address in try claimDirty(segment, 40) { segment.releasePages(address, 1) }
+    let first = try #require(segment.claimPages(1))
+    segment.tick.storeRelaxed(segment.tick.loadRelaxed() &- 10_000)
+    _ = try #require(segment.claimPages(1))
+    segment.tick.storeRelaxed(segment.tick.loadRelaxed() &- 10_000)
+    _ = try #require(segment.claimPages(1))
+    #expect(segment.idlePages.loadRelaxed() == 0 && segment.purgedBytes.loadRelaxed() >= 36 << Page.shift)
+    bytes(first.address).pointee = 1
+    #expect(segment.checkInvariants())
+  }
+
   /// What is needed again within the delay is kept, whatever else happens.
   @Test func whatIsInUseInBetweenStays() throws {
     let test = try #require(TestSegment(elastic: 64 << 20, settings(delay: 0)))

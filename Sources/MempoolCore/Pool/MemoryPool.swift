@@ -200,6 +200,7 @@ extension PoolOptions {
   /// What an elastic pool reserves: what was asked for, or 1 TiB, at most a quarter of the address-space limit.
   func reserveByteCount(_ asked: Int) -> UInt {
     if asked > 0 { return UInt(asked) }
-    return min(1 << 40, UInt(bitPattern: mp_address_space_limit()) / 4)
+    // Bookkeeping takes an eighth and a little more on top of the pages.
+    return min(1 << 40, UInt(bitPattern: mp_address_space_limit()) / 32 * 7)
   }
 }

@@ -259,6 +259,7 @@ extension UnsafeMutablePointer where Pointee == Segment {
     let used = usedPages.fetchAddRelaxed(count) &+ count
     if Int(bitPattern: used) > Int(bitPattern: peakPages.loadRelaxed()) { peakPages.storeRelaxed(used) }
     if dirty > 0 { idleTaken(dirty) }
+    purgeWhatStayedIdle()
     return dirty == 0
   }
 

@@ -1,8 +1,8 @@
 import CMempoolShims
 
 /// Giving memory back. Idle pages are kept up to a budget, the larger of 1 MiB and an eighth of what is in use; what goes
-/// beyond is returned at once by whoever releases it. What stayed idle for a whole purge delay is returned on the next slow
-/// path of any thread. Only elastic segments are purged. No lock: a purge holds the pages that it purges, as a claim does.
+/// beyond is returned at once by whoever releases it. What stayed idle for a whole purge delay is returned by whoever next
+/// takes or releases a page. Only elastic segments are purged. No lock: a purge holds the pages that it purges, as a claim does.
 extension UnsafeMutablePointer where Pointee == Segment {
   private var idleFloor: UInt { (1 << 20) >> Page.shift }
 
