@@ -84,9 +84,9 @@ lint: ## Check format, floors, memory orderings and shell scripts
 clean: ## Remove everything that was built
 	rm -rf .build .build-*
 
-# What every build stands on.
+# What every build stands on. Debian's gcc only recommends the C library's headers, and recommendations are not installed.
 ground:
-	@scripts/need libatomic-ops-dev pkg-config
+	@scripts/need libatomic-ops-dev pkg-config gcc libc6-dev binutils git ca-certificates
 
 # A shared library shows what its list of exports names and nothing else: the Embedded runtime's own symbols, preloaded into a
 # Swift program, would replace the real ones. All symbols are bound when it is loaded: binding one during the first malloc
@@ -104,7 +104,7 @@ $(SWIFT) build -c release --traits Interposer --scratch-path $(INTERPOSER) --pro
     mv $(INTERPOSER)/stage/$(2).new $(INTERPOSER)/stage/$(2); }
 endef
 
-$(INTERPOSER)/default-visibility: scripts/default-visibility.c
+$(INTERPOSER)/default-visibility: scripts/default-visibility.c | ground
 	@install -d $(@D)
 	$(CC) -O1 -Wall -Wextra -o $@ $<
 

@@ -1,8 +1,11 @@
 # Sourced by test scripts: the installed layout, a folder to build in, and one line a check.
 #
+#   . installed.sh PACKAGE…        asks for the Debian packages of what the script calls, `exports` included (binutils)
+#
 # MEMPOOL_PREFIX names a layout that `make install PREFIX=dir` made; without it one is made here.
 set -u -o pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+"$root/scripts/need" "$@" || exit
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

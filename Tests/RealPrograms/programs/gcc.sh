@@ -1,5 +1,5 @@
 # The C compiler, optimising some hundred functions; the object file must be the same to the last byte, and the program run.
-packages='gcc binutils'
+packages='gcc libc6-dev binutils'
 executables='gcc cc1 as ld collect2 program'
 limit=120
 
