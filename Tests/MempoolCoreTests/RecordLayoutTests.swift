@@ -10,7 +10,7 @@ import Testing
     #expect(MemoryLayout<PageEntry>.stride == 32, "half a cache line")
     #expect(SegmentLayout.arenaOffset >= MemoryLayout<Segment>.size)
     #expect(SegmentLayout.waitOffset >= SegmentLayout.arenaOffset + MemoryLayout<MetadataArena>.size)
-    #expect(MemoryLayout<Slab>.size <= Slab.cellsWord * MemoryLayout<UInt>.size, "cells follow the record")
+    #expect(MemoryLayout<Slab>.size <= Slab.linksWord * MemoryLayout<UInt>.size, "links follow the record")
     #expect((Slab.largestItemCount + 2 + 63) / 64 <= 64, "a summary word has a bit for each cell")
     #expect(MemoryLayout<ThreadHeap>.offset(of: \ThreadHeap.current) == 0, "the shims' empty heap is one")
     #expect(MemoryPoolPointer.recordByteCount + Process.byteCount <= Int(MP_PROCESS_BYTES))
@@ -54,7 +54,7 @@ import Testing
     for sizeClass in 0..<Int(MP_EMPTY_WORDS) {
       let slab = heap.current(sizeClass)
       #expect(slab == ThreadHeapPointer.emptySlab)
-      #expect(slab.take() == 0)
+      #expect(slab.take() == nil)
       #expect(!slab.hasRoom)
     }
     #expect(Int(MP_CLASS_TABLE_BYTES) > Int(SizeClass.largest / 8))

@@ -81,7 +81,6 @@ import Testing
     Row("owner", \CacheLeases.owner) { $0.owner },
     Row("refills", \CacheLeases.refills) { $0.refills },
 
-    Row("used", \Slab.used) { $0.used },
     Row("summary", \Slab.summary) { $0.summary },
     Row("pendingNext", \Slab.pendingNext) { $0.pendingNext },
     Row("requested", \ThreadHeap.requested) { $0.requested },
@@ -112,9 +111,9 @@ import Testing
     }
   }
 
-  /// A slab's cells follow its record.
-  @Test func cellsFollowTheSlab() {
-    #expect(Slab.cellsWord * MemoryLayout<UInt>.stride >= MemoryLayout<Slab>.size)
+  /// A slab's links follow its record.
+  @Test func linksFollowTheSlab() {
+    #expect(Slab.linksWord * MemoryLayout<UInt>.stride >= MemoryLayout<Slab>.size)
   }
 
   /// Every accessor in the sources that names a constant place has its row above.

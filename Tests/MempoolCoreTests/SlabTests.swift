@@ -51,17 +51,17 @@ import Testing
       for round in 0..<2 {
         var seen = Set<UInt>()
         while true {
-          var address = slab.take()
-          if address == 0, slab.carve() { address = slab.take() }
+          var address = UInt(bitPattern: slab.take())
+          if address == 0, slab.carve() { address = UInt(bitPattern: slab.take()) }
           if address == 0 { break }
           try demand((address - slab.address) % size == 0, "class \(size): no item begins there")
           try demand(address >= slab.address && address + size <= slab.address + pages << Page.shift, "class \(size)")
           try demand(seen.insert(address).inserted, "class \(size), round \(round): an item twice")
         }
         try demand(seen.count == count, "class \(size), round \(round): \(seen.count) of \(count) items")
-        #expect(slab.used.loadRelaxed() == UInt(count) && !slab.hasRoom)
+        #expect(slab.used == UInt(count) && !slab.hasRoom)
         for address in seen { _ = slab.put((address - slab.address) / size + 1) }
-        #expect(slab.used.loadRelaxed() == 0)
+        #expect(slab.used == 0)
       }
       test.slab.destroy()
       #expect(test.test.segment.arena.usedBytes.loadRelaxed() == 0, "the record came back")
@@ -80,8 +80,8 @@ import Testing
       for step in 0..<3_000 {
         switch random.below(10) {
         case 0..<5:
-          var address = slab.take()
-          if address == 0, slab.carve() { address = slab.take() }
+          var address = UInt(bitPattern: slab.take())
+          if address == 0, slab.carve() { address = UInt(bitPattern: slab.take()) }
           guard address != 0 else {
             try demand(out.count + told.count == Int(slab.pointee.itemCount), "step \(step): empty before its time")
             break
@@ -98,7 +98,7 @@ import Testing
           let item = out.remove(at: random.below(out.count))
           told.insert(item)
           // Exactly the first since the last collection is told to push the slab.
-          let isFirst = slab.freeRemotely(item, call: "free")
+          let isFirst = slab.freeRemotely(item) == .first
           try demand(isFirst == !isPending, "step \(step): first \(isFirst), pending \(isPending)")
           isPending = true
           try demand(slab.isUncollected(item), "step \(step)")
@@ -108,12 +108,12 @@ import Testing
           told = []
           isPending = false
         }
-        try demand(slab.used.loadRelaxed() == UInt(out.count + told.count), "step \(step): a wrong count")
+        try demand(slab.used == UInt(out.count + told.count), "step \(step): a wrong count")
       }
       if isPending { slab.collect() }
       for item in out { _ = slab.put(item) }
-      #expect(slab.used.loadRelaxed() == 0)
-      slab.pointee.place = .room
+      #expect(slab.used == 0)
+      slab.setPlace(.room)
       #expect(slab.checkInvariants())
     }
   }
@@ -148,7 +148,7 @@ import Testing
             for item in 1...count where words.advanced(by: item).loadRelaxed() == UInt(number) {
               guard words.advanced(by: item).exchangeAcquire(0) == UInt(number) else { continue }
               found = true
-              if slab.freeRemotely(UInt(item), call: "free") {
+              if slab.freeRemotely(UInt(item)) == .first {
                 try demand(pushed.fetchAddAcquireRelease(1) == 0, "two threads were told to push the slab")
               }
             }
@@ -162,14 +162,14 @@ import Testing
         defer { done.value.storeRelease(1) }
         var handedOut = 0
         while handedOut < rounds {
-          var address = slab.take()
-          if address == 0, slab.carve() { address = slab.take() }
+          var address = UInt(bitPattern: slab.take())
+          if address == 0, slab.carve() { address = UInt(bitPattern: slab.take()) }
           if address == 0 {
             if pushed.loadAcquire() == 1 {
               // As the pending list does: taken off before it is collected.
               pushed.storeRelease(0)
               slab.collect()
-              if slab.used.loadRelaxed() == 0 {
+              if slab.used == 0 {
                 // All are back, so nobody is still on its way: the slab could go.
                 for _ in 0..<10 { sched_yield() }
                 try demand(slab.summary.loadRelaxed() == 0 && pushed.loadRelaxed() == 0, "told of items that are back")
@@ -189,8 +189,8 @@ import Testing
     #expect(findings.all == [])
     slab.collect()
     for item in 1...count where table[item] != 0 { Issue.record("item \(item) was not freed") }
-    #expect(slab.used.loadRelaxed() == 0)
-    slab.pointee.place = .room
+    #expect(slab.used == 0)
+    slab.setPlace(.room)
     #expect(slab.checkInvariants())
   }
 

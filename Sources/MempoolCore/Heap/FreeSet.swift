@@ -9,29 +9,48 @@ extension UnsafeMutablePointer where Pointee == Slab {
   @inlinable @inline(__always) static var taken: UInt16 { 0xffff }
 
   @inlinable @inline(__always)
-  func link(_ item: UInt) -> UInt16 { mp_load16_relaxed(pointee.links + Int(bitPattern: item)) }
-
-  /// Hands out one item; 0 when the set is empty. O(1), no atomic read-modify-write.
-  @inlinable @inline(__always)
-  func take() -> UInt {
-    let item = UInt(pointee.head)
-    if item == 0 { return 0 }
-    pointee.head = link(item)
-    fenceCompiler()
-    mp_store16_relaxed(pointee.links + Int(bitPattern: item), Self.taken)
-    used.addUnshared(1)
-    return pointee.base &+ item &* pointee.itemSize
+  func linkAddress(_ item: UInt) -> UnsafeMutablePointer<UInt16> {
+    (UnsafeMutableRawPointer(self) + Slab.linksWord &* 8).assumingMemoryBound(to: UInt16.self) + Int(bitPattern: item)
   }
 
-  /// Takes an item back; the head before. The caller has seen that the item is out. O(1).
   @inlinable @inline(__always)
-  func put(_ item: UInt) -> UInt16 {
-    let head = pointee.head
-    mp_store16_relaxed(pointee.links + Int(bitPattern: item), head)
+  func link(_ item: UInt) -> UInt16 { mp_load16_relaxed(linkAddress(item)) }
+
+  @inlinable @inline(__always)
+  func setLink(_ item: UInt, _ link: UInt16) { mp_store16_relaxed(linkAddress(item), link) }
+
+  /// Hands out one item; nil when the set is empty. O(1), no atomic read-modify-write.
+  @inlinable @inline(__always)
+  func take() -> UnsafeMutableRawPointer? { pointee.head == 0 ? nil : take(pointee.head) }
+
+  /// Hands out `head`, the first of a set that is not empty.
+  @inlinable @inline(__always)
+  func take(_ head: UInt16) -> UnsafeMutableRawPointer {
+    let item = UInt(head)
+    let link = linkAddress(item)
+    pointee.head = mp_load16_relaxed(link)
+    fenceCompiler()
+    mp_store16_relaxed(link, Self.taken)
+    pointee.left &+= 1
+    return UnsafeMutableRawPointer(bitPattern: address(item)).unsafelyUnwrapped
+  }
+
+  /// Takes an item back; whether that leaves work to ``settle(_:)``. The caller has seen that the item is out. O(1).
+  @inlinable @inline(__always)
+  func put(_ item: UInt) -> Bool {
+    setLink(item, pointee.head)
     fenceCompiler()
     pointee.head = UInt16(truncatingIfNeeded: item)
-    used.addUnshared(~0)
-    return head
+    pointee.left &-= 1
+    return pointee.left == 0
+  }
+
+  /// Whether the owner may put the item as it is: it is out, and nobody has freed anything here that is not collected yet,
+  /// which would look as if it were out.
+  @inlinable @inline(__always)
+  func mayPut(_ item: UInt) -> Bool {
+    // One test for both: a link of all ones is the complement of 0 at any width.
+    UInt(bitPattern: ~Int(Int16(bitPattern: link(item)))) | summary.loadRelaxed() == 0
   }
 
   /// Adds items that were never used to an empty set, in address order: a system page of them, so that memory is touched as
@@ -42,16 +61,17 @@ extension UnsafeMutablePointer where Pointee == Slab {
     guard left > 0 else { return false }
     let count = min(left, max(4096 / pointee.itemSize, 4))
     let last = first + count - 1
-    for item in first..<last { mp_store16_relaxed(pointee.links + Int(item), UInt16(item + 1)) }
-    mp_store16_relaxed(pointee.links + Int(last), 0)
+    for item in first..<last { setLink(item, UInt16(item + 1)) }
+    setLink(last, 0)
     pointee.carved = UInt16(last)
     pointee.head = UInt16(first)
     return true
   }
 
   /// Moves what others have freed, in the cells that the summary names, into the free set. By the owner, for a slab that it
-  /// took from the pending list. An item that is not out has been freed twice.
-  func collect() {
+  /// took from the pending list. An item that is not out has been freed twice. How many there were.
+  @discardableResult
+  func collect() -> UInt {
     // The link to the next slab must have been read: after this exchange the next freer may push the slab again.
     // acquire-release: the release keeps that read before; the acquire pairs with the or in freeRemotely(_:)
     var told = summary.exchangeAcquireRelease(0)
@@ -64,26 +84,35 @@ extension UnsafeMutablePointer where Pointee == Slab {
       while freed != 0 {
         let item = index << 6 + UInt(freed.trailingZeroBitCount)
         freed &= freed &- 1
-        if link(item) != Self.taken { misuse("free", pointee.base &+ item &* pointee.itemSize, "double free") }
-        mp_store16_relaxed(pointee.links + Int(item), pointee.head)
+        if link(item) != Self.taken { misuse("free", address(item), "double free") }
+        setLink(item, pointee.head)
         fenceCompiler()
         pointee.head = UInt16(truncatingIfNeeded: item)
         count += 1
       }
     }
-    used.addUnshared(0 &- count)
+    pointee.left &-= count
+    return count
   }
 
-  /// Frees an item of somebody else's slab. True when this was the first since the last collection, and the caller has to
-  /// push the slab on its heap's pending list; nothing of the slab may be touched otherwise. Lock-free.
-  func freeRemotely(_ item: UInt, call: StaticString) -> Bool {
-    if link(item) != Self.taken { misuse(call, pointee.base &+ item &* pointee.itemSize, "double free") }
-    let address = pointee.base &+ item &* pointee.itemSize
+  /// Frees an item of somebody else's slab. The caller has seen that the item is out. Lock-free.
+  @inline(__always)
+  func freeRemotely(_ item: UInt) -> RemoteFree {
     let bit: UInt = 1 << (item & 63)
     let old = cell(item).fetchAndRelease(~bit)  // release: pairs with the exchange in collect()
-    if old & bit == 0 { misuse(call, address, "double free") }
-    guard old == Cell.busy else { return false }
+    if old & bit == 0 { return .twice }
+    guard old == Cell.busy else { return .told }
     // acquire-release: pairs with the exchange in collect()
-    return summary.fetchOrAcquireRelease(1 << (item >> 6)) == 0
+    return summary.fetchOrAcquireRelease(1 << (item >> 6)) == 0 ? .first : .told
   }
+}
+
+/// What a remote free has found.
+enum RemoteFree {
+  /// Somebody was here since the last collection, and tells the heap. Nothing of the slab may be touched any more.
+  case told
+  /// The first since the last collection: the caller has to push the slab on its heap's pending list.
+  case first
+  /// The item was free already.
+  case twice
 }

@@ -6,32 +6,31 @@ import CMempoolShims
 /// *none* and a slab of zeroes is one without room. The owner of the heap takes and puts with plain loads and stores; any
 /// other thread frees by one read-modify-write on a cell, most of the time.
 ///
-/// The record is followed by the cells (a bit an item; 0: freed by another thread, told or being told, not yet collected) and
-/// by the free set's links (16 bits an item).
+/// The record is followed by the free set's links (16 bits for each item that an address in the pages may name) and by the
+/// cells (a bit an item; 0: freed by another thread, told or being told, not yet collected).
 public struct Slab {
-  // The owner's line.
+  // One cache line: all that a take and a put need, but for the item's link.
   // `base + n * itemSize` is item n; so the first item lies at the start of the first page.
   @usableFromInline var base: UInt
-  @usableFromInline var links: UnsafeMutablePointer<UInt16>
   @usableFromInline var itemSize: UInt
-  // used == items handed out and not yet back in the free set; others may read it
-  @usableFromInline var used: AtomicWord  // 3
   // The first item of the free set, 0: none.
   @usableFromInline var head: UInt16
   // Items 1…carved have been in the free set; 0 ≤ carved ≤ itemCount
   var carved: UInt16
   var itemCount: UInt16
   var sizeClass: UInt8
-  var place: Place
-  var segment: SegmentPointer
+  fileprivate(set) var place: Place
+  // used + place's head start == the puts after which settle(_:) has work
+  @usableFromInline var left: UInt
+  // Bit c: cell c has been told of since the last collection. Others write it, once a cell and collection.
+  @usableFromInline var summary: AtomicWord  // 4
   var heap: ThreadHeapPointer
+  var segment: SegmentPointer
+
   var next: SlabPointer?
   var previous: SlabPointer?
-
-  // What others write.
-  // Bit c: cell c has been told of since the last collection
-  var summary: AtomicWord  // 9
-  var pendingNext: AtomicWord  // 10
+  var pendingNext: AtomicWord  // 9
+  var cells: UnsafeMutablePointer<UInt>
   var pageCount: UInt
   var recordBytes: UInt
 
@@ -43,10 +42,19 @@ public struct Slab {
     case room = 1
     /// In no list.
     case full = 2
+
+    /// What keeps a put from looking after its slab: it counts down to 0.
+    func headStart(_ itemCount: UInt16) -> UInt {
+      switch self {
+      case .current: return 1 << 32  // never: it stays, with room or without
+      case .room: return 0  // when the slab is empty
+      case .full: return 1 &- UInt(itemCount)  // at once: it has room again
+      }
+    }
   }
 
-  /// Words of the record before the cells.
-  @usableFromInline static var cellsWord: Int { 16 }
+  /// Words of the record before the links.
+  @usableFromInline static var linksWord: Int { 16 }
   /// The most items, so that 1…itemCount + 1 have cells under one summary word.
   static var largestItemCount: UInt { 4094 }
 }
@@ -54,22 +62,35 @@ public struct Slab {
 public typealias SlabPointer = UnsafeMutablePointer<Slab>
 
 extension UnsafeMutablePointer where Pointee == Slab {
-  @inlinable @inline(__always) public var used: AtomicPointer { AtomicPointer(self, word: 3) }
-  var summary: AtomicPointer { AtomicPointer(self, word: 9) }
-  var pendingNext: AtomicPointer { AtomicPointer(self, word: 10) }
+  @inlinable @inline(__always) public var summary: AtomicPointer { AtomicPointer(self, word: 4) }
+  var pendingNext: AtomicPointer { AtomicPointer(self, word: 9) }
+
+  /// Items handed out and not yet back in the free set. The owner's to read and to write.
+  var used: UInt {
+    get { pointee.left &- pointee.place.headStart(pointee.itemCount) }
+    nonmutating set { pointee.left = newValue &+ pointee.place.headStart(pointee.itemCount) }
+  }
 
   /// The cell of `item`. Set: not freed by another thread.
-  @inlinable @inline(__always)
-  func cell(_ item: UInt) -> AtomicPointer { AtomicPointer(self, word: Slab.cellsWord &+ Int(bitPattern: item >> 6)) }
+  func cell(_ item: UInt) -> AtomicPointer { AtomicPointer(pointee.cells + Int(bitPattern: item >> 6)) }
 
-  @inlinable @inline(__always)
   func isUncollected(_ item: UInt) -> Bool { cell(item).loadRelaxed() >> (item & 63) & 1 == 0 }
 
   var cellCount: UInt { (UInt(pointee.itemCount) + 2 + 63) / 64 }
 
   var address: UInt { pointee.base &+ pointee.itemSize }
 
+  @inlinable @inline(__always)
+  func address(_ item: UInt) -> UInt { pointee.base &+ item &* pointee.itemSize }
+
   var hasRoom: Bool { pointee.head != 0 || pointee.carved < pointee.itemCount }
+
+  /// Says where the slab is from now on.
+  func setPlace(_ place: Slab.Place) {
+    let used = used
+    pointee.place = place
+    self.used = used
+  }
 
   /// Takes pages and a record for a slab of `sizeClass`; nil when the segment is full.
   static func make(
@@ -78,7 +99,9 @@ extension UnsafeMutablePointer where Pointee == Slab {
     let itemSize = SizeClass.itemSize(sizeClass)
     let itemCount = min((pages << Page.shift) / itemSize, Slab.largestItemCount)
     let cells = (itemCount + 2 + 63) / 64
-    let recordBytes = (UInt(Slab.cellsWord) + cells) * 8 + (itemCount + 2) * 2
+    // A link for each number that an address in the pages gives, so that looking one up needs no test; in whole words.
+    let links = ((pages << Page.shift + itemSize - 1) / itemSize + 1 + 3) / 4
+    let recordBytes = (UInt(Slab.linksWord) + links + cells) * 8
     guard let record = segment.allocateMetadata(recordBytes) else { return nil }
     guard let run = segment.claimPages(pages) else {
       segment.deallocateMetadata(record, recordBytes)
@@ -86,18 +109,18 @@ extension UnsafeMutablePointer where Pointee == Slab {
     }
     let memory = UnsafeMutableRawPointer(bitPattern: record).unsafelyUnwrapped
     let slab = memory.assumingMemoryBound(to: Slab.self)
-    let links = memory + (Slab.cellsWord + Int(cells)) * 8
     slab.pointee.base = run.address &- itemSize
-    slab.pointee.links = links.assumingMemoryBound(to: UInt16.self)
+    slab.pointee.cells = memory.assumingMemoryBound(to: UInt.self) + Slab.linksWord + Int(links)
     slab.pointee.itemSize = itemSize
     slab.pointee.itemCount = UInt16(itemCount)
     slab.pointee.sizeClass = UInt8(sizeClass)
     slab.pointee.place = .full
+    slab.used = 0
     slab.pointee.segment = segment
     slab.pointee.heap = heap
     slab.pointee.pageCount = pages
     slab.pointee.recordBytes = recordBytes
-    for cell in 0..<Int(cells) { AtomicPointer(slab, word: Slab.cellsWord + cell).storeRelaxed(Cell.busy) }
+    for cell in 0..<Int(cells) { AtomicPointer(slab.pointee.cells + cell).storeRelaxed(Cell.busy) }
     let reciprocal = UInt.max / itemSize &+ 1  // ⌈2^64 / itemSize⌉, as no item size is 1
     for page in 0..<pages {
       let entry = segment.entry(of: run.address + page << Page.shift)
@@ -135,7 +158,7 @@ extension UnsafeMutablePointer where Pointee == Slab {
     for item in 1...count where link(item) == Self.taken { taken += 1 }
     for index in 0..<cellCount { uncollected += UInt((~cell(index << 6).loadRelaxed()).nonzeroBitCount) }
     if free + taken != carved { return broken("an item lost") }
-    if taken != used.loadRelaxed() { return broken("a wrong count of used items") }
+    if taken != used { return broken("a wrong count of used items") }
     if uncollected > taken { return broken("more items freed than were taken") }
     for page in 0..<pointee.pageCount {
       let entry = pointee.segment.entry(of: address + page << Page.shift)

@@ -77,21 +77,21 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
 
   // MARK: Allocating
 
-  /// An item of a class whose current slab has none; 0 when no memory is left. Tries, in this order: items of the slab that
+  /// An item of a class whose current slab has none; nil when no memory is left. Tries, in this order: items of the slab that
   /// were never used, what others have freed, slabs with room, adopted and abandoned heaps, a new slab.
-  func refill(_ sizeClass: Int) -> UInt {
+  func refill(_ sizeClass: Int) -> UnsafeMutableRawPointer? {
     let slab = current(sizeClass)
     let isReal = slab != Self.emptySlab
     if isReal, slab.carve() { return slab.take() }
     if drain(), isReal, slab.pointee.head != 0 { return slab.take() }
     guard let next = takeRoom(sizeClass) ?? adoptedRoom(sizeClass) ?? abandonedRoom(sizeClass) ?? makeSlab(sizeClass)
-    else { return 0 }
+    else { return nil }
     if isReal {
       // It may belong to an adopted heap, which has been drained since.
-      slab.pointee.place = .full
+      slab.setPlace(.full)
       slab.pointee.heap.settle(slab)
     }
-    next.pointee.place = .current
+    next.setPlace(.current)
     setCurrent(sizeClass, next)
     if next.pointee.head == 0 { _ = next.carve() }
     return next.take()
@@ -167,12 +167,12 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     switch slab.pointee.place {
     case .current: break
     case .room:
-      if slab.used.loadRelaxed() == 0 {
+      if slab.used == 0 {
         unlink(slab)
         retire(slab)
       }
     case .full:
-      if slab.used.loadRelaxed() == 0 { retire(slab) } else if slab.hasRoom { link(slab) }
+      if slab.used == 0 { retire(slab) } else if slab.hasRoom { link(slab) }
     }
   }
 
@@ -186,7 +186,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
   private func link(_ slab: SlabPointer) {
     let sizeClass = Int(slab.pointee.sizeClass)
     let head = pointee.room[sizeClass]
-    slab.pointee.place = .room
+    slab.setPlace(.room)
     slab.pointee.previous = nil
     slab.pointee.next = head
     head?.pointee.previous = slab
@@ -211,9 +211,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     while slab != 0 {
       let record = UnsafeMutableRawPointer(bitPattern: slab).unsafelyUnwrapped.assumingMemoryBound(to: Slab.self)
       slab = record.pendingNext.loadRelaxed()
-      let before = record.used.loadRelaxed()
-      record.collect()
-      collected.addUnshared(before &- record.used.loadRelaxed())
+      collected.addUnshared(record.collect())
       settle(record)
     }
     return true
@@ -248,7 +246,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
       let slab = current(sizeClass)
       guard slab != Self.emptySlab else { continue }
       setCurrent(sizeClass, Self.emptySlab)
-      slab.pointee.place = .full
+      slab.setPlace(.full)
       slab.pointee.heap.settle(slab)
     }
   }
@@ -318,7 +316,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
       while freed != 0 {
         let item = index << 6 + UInt(freed.trailingZeroBitCount)
         freed &= freed &- 1
-        mp_store16_relaxed(slab.pointee.links + Int(item), 0)
+        slab.setLink(item, 0)
       }
     }
     slab.summary.storeRelaxed(0)
@@ -330,18 +328,18 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
       if slab.link(item) == SlabPointer.taken {
         used += 1
       } else {
-        mp_store16_relaxed(slab.pointee.links + Int(item), slab.pointee.head)
+        slab.setLink(item, slab.pointee.head)
         slab.pointee.head = UInt16(item)
       }
       item -= 1
     }
-    slab.used.storeRelaxed(used)
+    slab.used = used
     let sizeClass = Int(slab.pointee.sizeClass)
     slabs.addUnshared(1)
     if pointee.made[sizeClass] < 255 { pointee.made[sizeClass] += 1 }
     // The forking thread was in no allocation: its own slabs' places are right. One may be current in another heap of its own.
     if owner.loadRelaxed() != 0, slab.pointee.place == .current { return }
-    slab.pointee.place = .full
+    slab.setPlace(.full)
     settle(slab)
   }
 }

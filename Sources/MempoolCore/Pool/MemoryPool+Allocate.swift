@@ -8,24 +8,32 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   /// Memory ordering: what the object's last user wrote before freeing it is visible to the caller.
   @inlinable @inline(__always)
   public func allocate(_ byteCount: UInt, call: StaticString = "allocate") -> UnsafeMutableRawPointer? {
-    takeCurrent(byteCount) ?? allocateSlow(byteCount, call)
+    takeCurrent(byteCount) { allocateSlow(byteCount, call) }
   }
 
   /// The same; never nil: when the pool is exhausted, one line on standard error and SIGABRT, whatever its options say.
   @inlinable @inline(__always)
   public func allocateOrAbort(_ byteCount: UInt, call: StaticString) -> UnsafeMutableRawPointer {
-    takeCurrent(byteCount) ?? allocateSlowOrAbort(byteCount, call)
+    takeCurrent(byteCount) { allocateSlowOrAbort(byteCount, call) }.unsafelyUnwrapped
   }
 
-  /// An item of this thread's current slab in the shared pool, the usual case; nil when there is none.
+  /// An item of this thread's current slab in the shared pool, the usual case; else what `otherwise` gives.
   @inlinable @inline(__always)
-  func takeCurrent(_ byteCount: UInt) -> UnsafeMutableRawPointer? {
-    guard self == .shared, byteCount <= SizeClass.largest else { return nil }
-    let heap = threadBlock().heapRecord.assumingMemoryBound(to: ThreadHeap.self)
-    let address = heap.current(SizeClass.index(byteCount)).take()
-    guard address != 0 else { return nil }
-    heap.requested.addUnshared(byteCount)
-    return UnsafeMutableRawPointer(bitPattern: address)
+  func takeCurrent(
+    _ byteCount: UInt, otherwise: () -> UnsafeMutableRawPointer?
+  ) -> UnsafeMutableRawPointer? {
+    if self == .shared, byteCount <= SizeClass.largest {
+      let heap = threadBlock().heapRecord.assumingMemoryBound(to: ThreadHeap.self)
+      let slab = heap.current(SizeClass.index(byteCount))
+      let head = slab.pointee.head
+      if head != 0 {
+        heap.requested.addUnshared(byteCount)
+        return slab.take(head)
+      }
+    }
+    let pointer = otherwise()
+    fenceCompiler()  // no tail call: so the usual case sets up no frame
+    return pointer
   }
 
   @inline(never) @usableFromInline
@@ -103,38 +111,34 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   }
 
   private func allocateSmall(_ byteCount: UInt, _ sizeClass: Int) -> UnsafeMutableRawPointer? {
-    let address: UInt
-    if let heap = threadHeap() {
-      address = take(heap, byteCount, sizeClass)
-    } else {
-      // Past its exit handlers, or one thread too many.
-      let registry = registry
-      registry.lateLock.lock()
-      address = take(registry.late, byteCount, sizeClass)
-      registry.lateLock.unlock()
-    }
-    return UnsafeMutableRawPointer(bitPattern: address)
+    if let heap = threadHeap() { return take(heap, byteCount, sizeClass) }
+    // Past its exit handlers, or one thread too many.
+    let registry = registry
+    registry.lateLock.lock()
+    let pointer = take(registry.late, byteCount, sizeClass)
+    registry.lateLock.unlock()
+    return pointer
   }
 
-  private func take(_ heap: ThreadHeapPointer, _ byteCount: UInt, _ sizeClass: Int) -> UInt {
+  private func take(_ heap: ThreadHeapPointer, _ byteCount: UInt, _ sizeClass: Int) -> UnsafeMutableRawPointer? {
     if isDense { return takeDense(heap, byteCount) }
-    var address = heap.current(sizeClass).take()
-    if address == 0 {
-      address = heap.refill(sizeClass)
-      if address == 0, heap.reclaim() { address = heap.refill(sizeClass) }
+    var pointer = heap.current(sizeClass).take()
+    if pointer == nil {
+      pointer = heap.refill(sizeClass)
+      if pointer == nil, heap.reclaim() { pointer = heap.refill(sizeClass) }
       heap.sample(byteCount, SizeClass.itemSize(sizeClass))
     }
-    if address != 0 { heap.requested.addUnshared(byteCount) }
-    return address
+    if pointer != nil { heap.requested.addUnshared(byteCount) }
+    return pointer
   }
 
-  private func takeDense(_ heap: ThreadHeapPointer, _ byteCount: UInt) -> UInt {
+  private func takeDense(_ heap: ThreadHeapPointer, _ byteCount: UInt) -> UnsafeMutableRawPointer? {
     let pages = heap.dense.pages(segments)
     var address = heap.dense.allocate(byteCount, from: pages)
     if address == nil, heap.reclaim() { address = heap.dense.allocate(byteCount, from: pages) }
-    guard let address else { return 0 }
+    guard let address else { return nil }
     heap.requested.addUnshared(byteCount)
-    return address
+    return UnsafeMutableRawPointer(bitPattern: address)
   }
 
   private func allocateLarge(_ byteCount: UInt) -> (pointer: UnsafeMutableRawPointer, isZero: Bool)? {

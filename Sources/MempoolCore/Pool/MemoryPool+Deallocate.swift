@@ -11,32 +11,54 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     let address = UInt(bitPattern: pointer)
     let block = threadBlock()
     let offset = address &- block.pointee.base
+    var slab: SlabPointer?
+    var item = address
     if self == .shared, offset < block.pointee.byte_count {
       let entries = block.pointee.pages.unsafelyUnwrapped.assumingMemoryBound(to: PageEntry.self)
       let entry = entries + Int(bitPattern: offset >> Page.shift)
       let reciprocal = entry.reciprocal.loadRelaxed()
-      let (item, rest) = (address &- entry.base.loadRelaxed()).multipliedFullWidth(by: reciprocal)
-      let heap = entry.heap.loadRelaxed()
+      let (number, rest) = (address &- entry.base.loadRelaxed()).multipliedFullWidth(by: reciprocal)
       // No slab: reciprocal is 0, so rest < reciprocal fails, as it does inside an item.
-      if rest < reciprocal, heap == block.pointee.heap {
-        let slab = entry.slab.loadPointerRelaxed().unsafelyUnwrapped.assumingMemoryBound(to: Slab.self)
-        if slab.link(item) == SlabPointer.taken, !slab.isUncollected(item) {
-          let head = slab.put(item)
-          if head != 0, slab.used.loadRelaxed() != 0 { return }
-          return settleSlow(slab)
+      if rest < reciprocal {
+        let record = entry.slab.loadPointerRelaxed().unsafelyUnwrapped.assumingMemoryBound(to: Slab.self)
+        slab = record
+        item = number
+        if entry.heap.loadRelaxed() == block.pointee.heap, record.mayPut(number) {
+          if !record.put(number) { return }
+          item = 0
         }
       }
     }
-    deallocateSlow(pointer, call)
+    // One call and no tail call: so the usual case sets up no frame.
+    Self.deallocateRest(slab, self, item, call)
+    fenceCompiler()
   }
 
-  /// After a put into an empty free set, or of a slab's last item.
+  /// What the usual case left: an item to free, or with number 0 a slab to look after; or without a slab an address to free.
+  /// The item is the third argument because the multiplication leaves it in that register.
   @inline(never) @usableFromInline
-  func settleSlow(_ slab: SlabPointer) {
-    if slab.pointee.place != .current { slab.pointee.heap.settle(slab) }
+  static func deallocateRest(_ slab: SlabPointer?, _ pool: MemoryPoolPointer, _ item: UInt, _ call: StaticString) {
+    guard let slab else { return pool.deallocateSlow(UnsafeMutableRawPointer(bitPattern: item), call) }
+    let heap = slab.pointee.heap
+    if item == 0 { return heap.settle(slab) }
+    if slab.link(item) != SlabPointer.taken || heap.owner.loadRelaxed() == UInt(bitPattern: threadBlock()) {
+      return pool.deallocateSlow(UnsafeMutableRawPointer(bitPattern: slab.address(item)), call)
+    }
+    pool.deallocateRemotely(slab, item, call)
   }
 
-  @inline(never) @usableFromInline
+  @inline(__always)
+  private func deallocateRemotely(_ slab: SlabPointer, _ item: UInt, _ call: StaticString) {
+    // The slab may be gone once its item is free.
+    let heap = slab.pointee.heap
+    switch slab.freeRemotely(item) {
+    case .told: break
+    case .first: heap.push(slab)
+    case .twice: misuse(call, slab.address(item), "double free")
+    }
+  }
+
+  @inline(never)
   func deallocateSlow(_ pointer: UnsafeMutableRawPointer?, _ call: StaticString) {
     guard let pointer else { return }
     if isPassThrough { return mp_system_free(pointer) }
@@ -67,10 +89,9 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   private func deallocate(_ slab: SlabPointer, _ item: UInt, _ call: StaticString) {
     let heap = slab.pointee.heap
     if heap.owner.loadRelaxed() == UInt(bitPattern: threadBlock()) {
-      _ = slab.put(item)
-      heap.settle(slab)
-    } else if slab.freeRemotely(item, call: call) {
-      heap.push(slab)
+      if slab.put(item) { heap.settle(slab) }
+    } else {
+      deallocateRemotely(slab, item, call)
     }
   }
 

@@ -48,7 +48,7 @@ extension UnsafeMutablePointer where Pointee == Slab {
   /// The address of some live item; 0 when there is none.
   fileprivate var liveItem: UInt {
     for item in 1..<UInt(pointee.carved) + 1 where link(item) == SlabPointer.taken && !isUncollected(item) {
-      return pointee.base &+ item &* pointee.itemSize
+      return address(item)
     }
     return 0
   }

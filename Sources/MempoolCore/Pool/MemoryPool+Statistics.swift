@@ -77,10 +77,10 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     // A record on its way to its next use is zero for a moment.
     guard sizeClass < SizeClass.count, UInt(bitPattern: heap) != 0 else { return }
     let capacity = UInt(slab.pointee.itemCount)
-    var uncollected: UInt = 0
+    var taken: UInt = 0, uncollected: UInt = 0
+    for item in 1...max(capacity, 1) where slab.link(item) == SlabPointer.taken { taken += 1 }
     for index in 0..<slab.cellCount { uncollected += UInt((~slab.cell(index << 6).loadRelaxed()).nonzeroBitCount) }
-    let used = slab.used.loadRelaxed()
-    let live = min(capacity, used >= uncollected ? used - uncollected : 0)
+    let live = taken - min(taken, uncollected)
     let itemSize = slab.pointee.itemSize, pageBytes = slab.pointee.pageCount << Page.shift
     statistics.classes[sizeClass].slabs += 1
     statistics.classes[sizeClass].capacity += capacity
