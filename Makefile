@@ -23,16 +23,18 @@ STAGE := $(CURDIR)/.build-stage
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run test install stage libraries command stress bench programs format lint clean ground
+.PHONY: help run test install stage libraries command stress bench bench-original programs format lint clean ground
 
 help: ## Print this
 	@echo 'Mempool: a concurrent memory-allocator runtime. Goals:'
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 	@echo 'Variables:'
 	@echo '  PREFIX=dir     make install: where to ($(PREFIX)); DESTDIR is put before it'
 	@echo '  SECONDS=n SCENARIO=name THREADS=n SEED=n SANITIZE=thread|address|none'
 	@echo '                 make stress ($(SECONDS) seconds of $(SCENARIO), SANITIZE=$(SANITIZE))'
 	@echo '  PROGRAM=name   make programs: only that one (Tests/RealPrograms/run --list)'
+	@echo '  QUICK=1 BENCH="options"'
+	@echo '                 make bench: roughly; and options for Benchmarks/suite (--help names them)'
 
 run: libraries ## Run redis-server on Mempool and on the system's malloc, side by side
 	@scripts/compare-redis --library $(INTERPOSER)/stage/libmempool-malloc.so
@@ -51,7 +53,11 @@ stress: ground ## Run the stress scenarios under a sanitizer
 	  --scratch-path .build-stress-$(SANITIZE) mempool-stress --scenario $(SCENARIO) --seconds $(SECONDS) \
 	  $(if $(THREADS),--threads $(THREADS)) $(if $(SEED),--seed $(SEED))
 
-bench: command ## Measure Mempool against the C library, phase by phase
+bench: libraries ## Run the benchmark suite on six allocators (Benchmarks/README.md; half an hour; QUICK=1: 3 minutes)
+	@scripts/need python3
+	@Benchmarks/suite $(if $(QUICK),--quick) $(BENCH)
+
+bench-original: command ## The original's benchmark: mempool bench, against the C library, phase by phase
 	@$(COMMAND)/release/mempool bench $(BENCH)
 
 libraries: ground $(INTERPOSER)/default-visibility $(INTERPOSER)/mempool-c.map $(INTERPOSER)/mempool-malloc.map ## Build the two shared libraries

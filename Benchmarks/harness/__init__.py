@@ -1,0 +1,1 @@
+"""What Benchmarks/suite, curves and instructions have in common. Python's standard library and nothing else."""

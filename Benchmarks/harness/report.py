@@ -1,0 +1,87 @@
+"""Writes a table in Markdown, the figures as JSON, and a chart."""
+
+import json
+import subprocess
+
+from . import allocators
+
+
+def table(heading, rows):
+    """A table in Markdown, its columns aligned: the first to the left, the others to the right."""
+    cells = [heading, *rows]
+    widths = [max(len(str(row[column])) for row in cells) for column in range(len(heading))]
+
+    def line(row):
+        first, *others = (str(cell) for cell in row)
+        return "| " + " | ".join([first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:]))]) + " |"
+
+    rule = "| " + " | ".join(["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]) + " |"
+    return "\n".join([line(heading), rule, *map(line, rows)]) + "\n"
+
+
+def write_json(path, content):
+    path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def chart(path, title, panels, names, ours):
+    """Points on a logarithmic scale: a panel for each comparison, a column for each row, a mark for each allocator."""
+    allocators.need("gnuplot-nox")
+    rows = max(len(comparison.rows) for _, comparison in panels)
+    script = [
+        f"set terminal svg size {260 + 26 * rows},{470 * len(panels)} dynamic background '#ffffff' font 'sans-serif,11'",
+        f"set output {json.dumps(str(path))}",
+        f"set multiplot layout {len(panels)},1 title {json.dumps(title)}",
+        "set key outside right top",
+        "set grid ytics xtics lc rgb '#e4e4e4'",
+        "set xtics rotate by 55 right nomirror",
+        "set logscale y 2",
+        "set border 3",
+    ]
+    for label, comparison in panels:
+        rows = list(comparison.rows)
+        if not rows:
+            continue
+        script.append(f"set ylabel {json.dumps(label)}")
+        script.append("set xtics (" + ", ".join(f"{json.dumps(row)} {number}" for number, row in enumerate(rows)) + ")")
+        script.append(f"set xrange [-1:{len(rows)}]")
+        plots = ["1 with lines lc rgb '#888888' notitle"]
+        for number, name in enumerate(names):
+            data = f"$data{number}"
+            script.append(f"{data} << END")
+            script += [f"{place} {comparison.ratio(row, name):.4f}" for place, row in enumerate(rows)]
+            script.append("END")
+            style = "pt 7 ps 0.9 lc rgb '#d62728'" if name == ours else f"pt {[4, 6, 8, 10, 12, 1, 2, 3][number % 8]} ps 0.6 lc {number + 1}"
+            plots.append(f"{data} with points {style} title {json.dumps(name)} noenhanced")
+        script.append("plot " + ", ".join(plots))
+    script.append("unset multiplot")
+    done = subprocess.run(["gnuplot"], input="\n".join(script) + "\n", capture_output=True, text=True)
+    if done.returncode or not path.exists():
+        raise allocators.Complaint(f"gnuplot made no chart: {done.stderr[-500:]}")
+
+
+def curves_chart(path, title, panels, names, ours):
+    """Lines: panels of (title, x label, y label, {name: [(x, y)…]}), all on a logarithmic x axis."""
+    allocators.need("gnuplot-nox")
+    script = [
+        f"set terminal svg size 900,{400 * len(panels)} dynamic background '#ffffff' font 'sans-serif,11'",
+        f"set output {json.dumps(str(path))}",
+        f"set multiplot layout {len(panels)},1 title {json.dumps(title)}",
+        "set key outside right top",
+        "set grid lc rgb '#e4e4e4'",
+        "set border 3",
+    ]
+    for heading, x_label, y_label, base, lines in panels:
+        script += [f"set title {json.dumps(heading)}", f"set xlabel {json.dumps(x_label)}", f"set ylabel {json.dumps(y_label)}"]
+        script += [f"set logscale x {base}", "set yrange [0:*]"]
+        plots = []
+        for number, name in enumerate(names):
+            script.append(f"$data{number} << END")
+            script += [f"{x} {y}" for x, y in lines.get(name, [])]
+            script.append("END")
+            style = "lw 2.5 pt 7 ps 0.6 lc rgb '#d62728'" if name == ours else f"lw 1 pt {number + 1} ps 0.5 lc {number + 1}"
+            plots.append(f"$data{number} with linespoints {style} title {json.dumps(name)} noenhanced")
+        script.append("plot " + ", ".join(plots))
+    script.append("unset multiplot")
+    done = subprocess.run(["gnuplot"], input="\n".join(script) + "\n", capture_output=True, text=True)
+    if done.returncode or not path.exists():
+        raise allocators.Complaint(f"gnuplot made no chart: {done.stderr[-500:]}")

@@ -1,0 +1,2 @@
+// A program that allocates nothing: what an allocator costs by being there.
+int main(void) { return 0; }
