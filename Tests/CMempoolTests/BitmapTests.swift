@@ -23,7 +23,8 @@ import Testing
 
   private func cells(_ cells: UnsafeMutablePointer<UInt>, _ count: Int) -> [UInt] { (0..<count).map { cells[$0] } }
 
-  @Test func oneCell() {
+  @Test("T1: mp_bitmap_cell_alloc finds the run that the original missed")
+  func oneCell() {
     withCells([0b10]) { cell in
       #expect(mp_bitmap_cell_alloc(cell, 4, 10) == 2)  // the original: none
       #expect(cell[0] == 0b111110)
@@ -63,7 +64,8 @@ import Testing
   }
 
   /// Every length up to all of it, from a bitmap whose last cell has 36 items.
-  @Test func everyLength() {
+  @Test("T2: mp_bitmap_free leaves nothing taken, for every length")
+  func everyLength() {
     withCells([0, 0, 0, 0]) { bitmap in
       for count in Int32(1)...228 {
         #expect(mp_bitmap_alloc(bitmap, 228, count) == 0)
@@ -74,9 +76,10 @@ import Testing
     }
   }
 
-  @Test func wholeCellsAreExact() {
+  @Test("T3, T4, T5: mp_bitmap_alloc_cells takes exactly n or nothing, mp_bitmap_free_cells clears exactly these")
+  func wholeCellsAreExact() {
     withCells([1, 0, 0, 0, 0]) { bitmap in
-      // Seeds, bitmap defects 3 and 5: two cells, not three; freed where they are, not at the start.
+      // The original's defects 3 and 5: two cells, not three; freed where they are, not at the start.
       #expect(mp_bitmap_alloc_cells(bitmap, 320, 2) == 64)
       #expect(cells(bitmap, 5) == [1, ~0, ~0, 0, 0])
       #expect(mp_bitmap_alloc_cells(bitmap, 320, 3) == -1)
@@ -141,7 +144,8 @@ import Testing
     }
   }
 
-  @Test func freeingTwiceIsReported() async {
+  @Test("T24: mp_bitmap_free of what is free is reported")
+  func freeingTwiceIsReported() async {
     let result = await #expect(
       processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent, \.standardOutputContent]
     ) {

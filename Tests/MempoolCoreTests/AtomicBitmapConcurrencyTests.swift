@@ -57,8 +57,10 @@ import Testing
     }
   }
 
-  /// Seeds, bitmap defect 6: 8 threads on half-full cells, 10^7 operations, never a failure, and no item owned twice.
-  @Test(arguments: [1, 2, 8], [[], [.one], [.one, .eight, .sixtyFour]] as [RunLengths])
+  /// And no item is owned twice.
+  @Test(
+    "T6: 8 threads on half-full cells, no failure in 10^7 operations", arguments: [1, 2, 8],
+    [[], [.one], [.one, .eight, .sixtyFour]] as [RunLengths])
   func halfFullCellsNeverFail(_ cellCount: Int, _ hints: RunLengths) {
     let threads = 8
     let rounds = Self.scaled(10_000_000) / threads / 2 / 3
@@ -212,9 +214,11 @@ import Testing
     #expect(bitmap.checkInvariants())
   }
 
-  /// Seeds, bitmap defect 4, under concurrency: claims of cells run into bits that come and go, and leave them alone. No
-  /// search comes before them, so nearly every one is rolled back.
-  @Test(arguments: [[], [.sixtyFour]] as [RunLengths]) func rollbacksLeaveForeignBits(_ hints: RunLengths) {
+  /// No search comes before the claims of cells, so nearly every one runs into bits and is rolled back.
+  @Test(
+    "T4: claims of cells that fail leave foreign bits alone, also while these come and go",
+    arguments: [[], [.sixtyFour]] as [RunLengths])
+  func rollbacksLeaveForeignBits(_ hints: RunLengths) {
     let test = TestBitmap(items: 6 * 64, runLengths: hints)
     let bitmap = test.bitmap
     let rounds = Self.scaled(300_000)

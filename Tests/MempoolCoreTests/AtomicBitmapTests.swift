@@ -9,8 +9,7 @@ import Testing
     [], [.one], [.sixtyFour], [.four, .sixteen], [.one, .eight, .sixtyFour], [.one, .two, .four, .sixteen, .sixtyFour],
   ]
 
-  /// Seeds, bitmap defect 2: nothing stays taken, for every run length.
-  @Test(arguments: strategies, hintSets)
+  @Test("T2: the used count returns to 0 for every run length from 1 to all there are", arguments: strategies, hintSets)
   func usedCountReturnsToZero(_ strategy: AtomicBitmap.Strategy, _ hints: RunLengths) throws {
     let cellCount = 5
     let test = TestBitmap(items: cellCount * 64, runLengths: hints, strategy: strategy)
@@ -40,8 +39,8 @@ import Testing
 
   // MARK: Whole cells
 
-  /// Seeds, bitmap defect 3: two cells are two, and eight of eight can be had.
-  @Test(arguments: hintSets) func exactlyAsManyCells(_ hints: RunLengths) {
+  @Test("T3: a claim of n cells takes exactly n, all of them included", arguments: hintSets)
+  func exactlyAsManyCells(_ hints: RunLengths) {
     for count in 1...8 {
       let test = TestBitmap(items: 8 * 64, runLengths: hints)
       #expect(test.bitmap.tryClaimCells(count) == 0)
@@ -53,8 +52,10 @@ import Testing
     #expect(test.bitmap.usedCount() == 0)
   }
 
-  /// Seeds, bitmap defect 4: a claim that fails changes nothing, whatever is in the cell that it failed on.
-  @Test(arguments: hintSets) func aFailedClaimOfCellsLeavesForeignBits(_ hints: RunLengths) {
+  @Test(
+    "T3, T4: a claim of cells that fails changes nothing, whatever is in the cell that it failed on",
+    arguments: hintSets)
+  func aFailedClaimOfCellsLeavesForeignBits(_ hints: RunLengths) {
     for obstacle in [1, 0xff, 1 << 63, Cell.busy - 1, Cell.busy] as [UInt] {
       for place in 0..<8 {
         let test = TestBitmap(items: 8 * 64, runLengths: hints)
@@ -68,7 +69,8 @@ import Testing
   }
 
   /// The rollback itself: hints are made to say that all is free, so that each claim runs into the obstacle.
-  @Test func rollingBackTouchesOnlyItsOwnCells() {
+  @Test("T4: rolling a claim of cells back leaves the cell that it failed on as it is")
+  func rollingBackTouchesOnlyItsOwnCells() {
     for place in 0..<8 {
       let test = TestBitmap(items: 8 * 64, runLengths: [.sixtyFour])
       let bitmap = test.bitmap
@@ -79,8 +81,8 @@ import Testing
     }
   }
 
-  /// Seeds, bitmap defect 5: a release of cells clears exactly these.
-  @Test func releasingCellsClearsExactlyThese() {
+  @Test("T5: a release of cells clears exactly the run, wherever it starts")
+  func releasingCellsClearsExactlyThese() {
     for first in 0..<6 {
       for items in [64, 65, 100, 128, 150] where first * 64 + items <= 8 * 64 {
         let test = TestBitmap(items: 8 * 64)
@@ -246,7 +248,7 @@ import Testing
 
   // MARK: Misuse
 
-  @Test(arguments: strategies, hintSets)
+  @Test("T24: a second release of the same items is told", arguments: strategies, hintSets)
   func doubleReleaseIsDetected(_ strategy: AtomicBitmap.Strategy, _ hints: RunLengths) throws {
     let test = TestBitmap(items: 300, runLengths: hints, strategy: strategy)
     let bitmap = test.bitmap

@@ -50,8 +50,9 @@ import Testing
     }
   }
 
-  /// Seeds, bitmap defect 1: searching goes past a candidate that fails, and sees the last position.
-  @Test func every16BitPatternAnywhereInTheWord() {
+  /// Searching goes past a candidate that fails, and sees the last position.
+  @Test("T1: for words of every pattern and for every n, search is brute-force first fit")
+  func every16BitPatternAnywhereInTheWord() {
     for pattern in UInt(0)...0xffff {
       for shift in stride(from: UInt(0), through: UInt(UInt.bitWidth - 16), by: 8) {
         // The pattern in an otherwise free and in an otherwise taken word.
@@ -61,7 +62,8 @@ import Testing
     }
   }
 
-  @Test func randomWords() {
+  @Test("T1: for random words and every n, search is brute-force first fit")
+  func randomWords() {
     let seed = SplitMix64.seed("CellTests.randomWords")
     var random = SplitMix64(seed: seed)
     for _ in 0..<100_000 {
@@ -72,7 +74,8 @@ import Testing
     }
   }
 
-  @Test func theOriginalsExample() {
+  @Test("T1: the word 0b10 has a run of 4, and the last position is one")
+  func theOriginalsExample() {
     #expect(Cell.findRun(of: 4, in: 0b10) == 2)
     #expect(Cell.findRun(of: 63, in: 1) == 1)
     #expect(Cell.findRun(of: 64, in: 0) == 0)
@@ -86,8 +89,8 @@ import Testing
     #expect(!Cell.hasRun(of: count, in: 0))
   }
 
-  /// Seeds, bitmap defect 2: a full word does not overflow.
-  @Test func masks() {
+  @Test("T2: the mask of a full word does not overflow")
+  func masks() {
     #expect(Cell.mask(64, at: 0) == ~0)
     for count in 1...64 {
       for bit in 0...(64 - count) {

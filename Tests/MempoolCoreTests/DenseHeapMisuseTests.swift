@@ -4,7 +4,8 @@ import Testing
 @testable import MempoolCore
 
 @Suite struct DenseHeapMisuseTests {
-  @Test func doubleFreesAreFoundAlsoAfterJoining() throws {
+  @Test("T24: double frees in a dense heap are found, also after blocks were joined")
+  func doubleFreesAreFoundAlsoAfterJoining() throws {
     let test = TestDenseHeap()
     let objects = try (0..<100).map { try #require(test.allocate($0 * 5)) }
     var random = SplitMix64(seed: SplitMix64.seed("doubleFreesAreFoundAlsoAfterJoining"))
@@ -49,7 +50,7 @@ import Testing
     for start in starts { #expect(test.deallocate(start) == nil) }
   }
 
-  @Test("Memory that is no page of a dense heap is told from one: foreign pointers, and items of a slab")
+  @Test("T13, T14: memory that is no page of a dense heap is told from one: foreign pointers, and items of a slab")
   func foreignPages() throws {
     let test = TestDenseHeap()
     let count = Int(DensePage.byteCount)

@@ -5,7 +5,7 @@ import Testing
 @Suite struct DenseHeapTests {
   // MARK: What the original got wrong
 
-  @Test("No growth over 10^5 reallocs that change nothing")
+  @Test("T8: no growth of a dense heap over 10^5 reallocs that change nothing")
   func resizeDoesNotGrow() throws {
     let test = TestDenseHeap()
     let object = try #require(test.allocate(100))
@@ -15,7 +15,7 @@ import Testing
     #expect(test.pages.claims == 1)
   }
 
-  @Test("Usable size leaves the header out: every usable byte can be written without touching neighbours")
+  @Test("T9: the usable size leaves the header out: every usable byte can be written without touching neighbours")
   func usableSize() throws {
     let test = TestDenseHeap()
     var objects: [(address: UInt, count: Int)] = []
@@ -34,7 +34,7 @@ import Testing
     #expect(test.heap.checkInvariants())
   }
 
-  @Test("Results are aligned to 16, to 8 or 4 below, for every size and in any company")
+  @Test("T10: results of a dense heap are aligned to 16, to 8 or 4 below, for every size and in any company")
   func alignment() throws {
     let test = TestDenseHeap()
     for size in 0...Int(DenseHeap.maxByteCount) {
@@ -56,7 +56,7 @@ import Testing
   }
 
   @Test(
-    "k objects use ceil(k / perPage) pages: the newest page is not passed over",
+    "T11: k objects use ceil(k / perPage) pages: the newest page is not passed over",
     arguments: [1, 4, 5, 8, 12, 13, 16, 24, 28, 29, 100, 256, 800, 1000, 3200, 4076])
   func pageCount(size: Int) throws {
     let test = TestDenseHeap()
@@ -77,7 +77,7 @@ import Testing
     #expect(test.heap.checkInvariants())
   }
 
-  @Test("Results of zero size are distinct and can be freed")
+  @Test("T12: results of zero size of a dense heap are distinct and can be freed")
   func zeroSize() throws {
     let test = TestDenseHeap()
     let objects = try (0..<1000).map { _ in try #require(test.allocate(0)) }
@@ -91,7 +91,7 @@ import Testing
     #expect(test.heap.checkInvariants())
   }
 
-  @Test("Exhaustion is a value, and what is there stays usable")
+  @Test("T15: exhaustion of a dense heap is a value, and what is there stays usable")
   func exhaustion() throws {
     let test = TestDenseHeap(TestPages(limit: 2))
     var objects: [UInt] = []
@@ -104,7 +104,7 @@ import Testing
     #expect(test.heap.allocate(.max, from: test.pages) == nil)
   }
 
-  @Test("Free never claims a page, and a page goes while nobody can reach it")
+  @Test("T16: free never claims a page, and a page goes while nobody can reach it")
   func freeDoesNotAllocate() throws {
     let test = TestDenseHeap()
     for _ in 0..<5 {
@@ -119,7 +119,7 @@ import Testing
     }
   }
 
-  @Test("Defragment gives the last empty page back, and allocates nothing")
+  @Test("T16: defragment gives the last empty page back, and allocates nothing")
   func defragment() throws {
     let test = TestDenseHeap()
     let first = try #require(test.allocate(3000))

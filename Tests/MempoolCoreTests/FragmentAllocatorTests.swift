@@ -10,9 +10,10 @@ import Testing
     Array(1...66) + [100, 127, 128, 129, 191, 192, 193, 250, 320, 511, 512, 513, 640, 1000]
   }
 
-  /// Seed 2, 3 and 5: for every length exactly that many fragments are taken, each address of the run leads to its head,
+  /// For every length exactly that many fragments are taken, each address of the run leads to its head,
   /// and a free clears exactly the run: its neighbours, which are taken, keep what they have.
-  @Test func everyLengthIsTakenAndClearedExactly() throws {
+  @Test("T2, T3, T5: a run of any length takes and clears exactly its fragments")
+  func everyLengthIsTakenAndClearedExactly() throws {
     let test = TestSegment(pages: 40)
     let segment = test.segment
     let empty = test.state
@@ -65,8 +66,7 @@ import Testing
     }
   }
 
-  /// Seed 3 and 4: a request that fails changes nothing, neither bits nor entries nor counts.
-  @Test(arguments: [1, 2, 5, 9])
+  @Test("T3, T4: a request for a run that fails changes neither bits nor entries nor counts", arguments: [1, 2, 5, 9])
   func aFailedRequestChangesNothing(pages: Int) throws {
     let test = TestSegment(pages: pages)
     let segment = test.segment
@@ -95,8 +95,9 @@ import Testing
     #expect(segment.checkInvariants())
   }
 
-  /// Seed 7: short runs stay in their page, but any page with room will do; long ones begin at a page.
-  @Test func aRunFindsRoomInAnyPage() throws {
+  /// Short runs stay in their page, but any page with room will do; long ones begin at a page.
+  @Test("T7: a run of up to a page stays in one page, but any page with room will do")
+  func aRunFindsRoomInAnyPage() throws {
     for length in 17...64 {
       let test = TestSegment(pages: 3)
       let segment = test.segment
@@ -110,8 +111,8 @@ import Testing
     }
   }
 
-  /// Seed 18.
-  @Test func aFixedSegmentOf64MiBGivesBlocksOf32() throws {
+  @Test("T18: a segment of 64 MiB gives blocks of 32 MiB")
+  func aFixedSegmentOf64MiBGivesBlocksOf32() throws {
     let test = try #require(TestSegment(fixed: 64 << 20))
     let segment = test.segment
     let count = UInt(32 << 20) >> Page.fragmentShift
@@ -153,7 +154,8 @@ import Testing
   }
 
   /// A second release of the same run, and a look at what is free, are told.
-  @Test func releasedRunsAreKnownToBeFree() throws {
+  @Test("T24: a second release of a run is told")
+  func releasedRunsAreKnownToBeFree() throws {
     let test = TestSegment(pages: 6)
     let segment = test.segment
     for length in [UInt(1), 5, 63, 64, 65, 128, 130] {

@@ -9,7 +9,9 @@ import Testing
 @Suite struct MemoryPoolFaultTests {
   /// Every nth call fails, for n from 1 to 20, while pools are made and used: each failure is an error value, no content is
   /// lost, and when memory can be had again all works.
-  @Test(arguments: [PoolKind.elastic, .crowded, .fixed, .dense])
+  @Test(
+    "T17: every nth call of the system fails: each failure is an error value, and nothing is lost",
+    arguments: [PoolKind.elastic, .crowded, .fixed, .dense])
   func everyNthCallFails(kind: PoolKind) async {
     switch kind {
     case .elastic: await #expect(processExitsWith: .success) { Faults.report { try Faults.everyNth(.elastic) } }
@@ -20,7 +22,8 @@ import Testing
   }
 
   /// Making a pool fails at each of its calls in turn; nothing is left behind.
-  @Test func makingAPoolFailsCleanly() async {
+  @Test("T17: a reservation that fails is an error with its errno, and leaves nothing behind")
+  func makingAPoolFailsCleanly() async {
     await #expect(processExitsWith: .success) {
       Faults.report {
         for kind in [PoolKind.elastic, .fixed] {
@@ -112,7 +115,8 @@ import Testing
 
   /// Fixed and buffer pools make no call of the system's for memory once they exist: not when threads come and go, not when
   /// they are full, not when they are purged.
-  @Test func noCallOnceAPoolHasItsMemory() async {
+  @Test("T19: once a pool in a segment of its own exists, it makes no call of the system")
+  func noCallOnceAPoolHasItsMemory() async {
     await #expect(processExitsWith: .success) {
       Faults.report {
         for kind in [PoolKind.fixed, .buffer, .denseFixed] {
@@ -163,7 +167,75 @@ import Testing
     }
   }
 
-  @Test func exhaustionAborts() async {
+  @Test("T16: free takes no memory: with the system refusing every call, a full pool can be emptied, by any thread")
+  func freeTakesNothing() async {
+    await #expect(processExitsWith: .success) {
+      Faults.report {
+        for kind in [PoolKind.elastic, .crowded, .fixed, .dense, .denseFixed] {
+          let test = try TestPool(kind)
+          let pool = test.pool, shared = Shared(pool)
+          var random = SplitMix64(seed: SplitMix64.seed("freeTakesNothing, \(kind)"))
+          var live: [UnsafeMutableRawPointer] = []
+          var bytes = 0
+          while bytes < 32 << 20 {
+            let size = random.below(100) == 0 ? random.below(200_000) : random.below(4_000)
+            guard let pointer = pool.allocate(UInt(size)) else { break }
+            live.append(pointer)
+            bytes += size
+          }
+          live.shuffle(using: &random)
+          mp_system_fail_every(1)
+          let remote = Shared(Array(live.suffix(live.count / 2)))
+          TestThread.run(2) { number in
+            for index in remote.value.indices where index % 2 == number { shared.value.deallocate(remote.value[index]) }
+          }
+          var most = pool.statistics().activeBytes
+          for (index, pointer) in live.dropLast(live.count / 2).enumerated() {
+            pool.deallocate(pointer)
+            if index % 1000 == 0 {
+              let active = pool.statistics().activeBytes
+              try demand(active <= most, "\(kind): a free took pages: \(active) bytes after \(most)")
+              most = active
+            }
+          }
+          mp_system_fail_every(0)
+          try demand(pool.statistics().allocatedBytes == 0, "\(kind): not all came back")
+          try demand(pool.checkInvariants(), "\(kind): broken")
+        }
+      }
+    }
+  }
+
+  @Test("T17: memory that cannot be locked is an error with its errno, and leaves nothing behind")
+  func aRefusedLock() async {
+    await #expect(processExitsWith: .success) {
+      Faults.report {
+        var options = PoolOptions()
+        options.backing = .fixed(size: 1 << 20, locked: true, prefault: false)
+        _ = try TestPool(.fixed)
+        let before = Faults.addressSpace()
+        var seen = false
+        // The lock is one of the first few calls.
+        for call in UInt(1)...8 {
+          mp_system_fail_every(call)
+          do throws(PoolError) {
+            let pool = try MemoryPoolPointer.create(options)
+            mp_system_fail_every(0)
+            pool.destroy()
+          } catch {
+            seen = seen || error == .lockFailed(errno: Int32(MP_ENOMEM))
+          }
+          mp_system_fail_every(0)
+        }
+        try demand(seen, "no call of these was the one that locks")
+        let grown = Faults.addressSpace() - before
+        try demand(grown < 1 << 20, "\(grown) bytes of address space stayed")
+      }
+    }
+  }
+
+  @Test("T15: a pool may be told to abort when it is exhausted")
+  func exhaustionAborts() async {
     let result = await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
       var options = PoolOptions()
       options.backing = .fixed(size: 1 << 20, locked: false, prefault: false)
@@ -179,7 +251,8 @@ import Testing
   }
 
   /// Each kind of misuse of a pool, by the line that it prints.
-  @Test func misuse() async {
+  @Test("T13, T24: double frees, interior and foreign pointers are reported by what is wrong")
+  func misuse() async {
     func line(_ result: ExitTest.Result?, _ end: String) {
       let found = lines(result).contains { $0.hasPrefix("mempool: deallocate(0x") && $0.hasSuffix("): " + end) }
       #expect(found, "\(end): \(lines(result))")
@@ -244,6 +317,35 @@ import Testing
         pool.deallocate(pointer.value)
         TestThread.run { shared.value.deallocate(pointer.value) }
       }, "double free")
+  }
+
+  @Test("T14: the wrong way to give memory back is told by what the memory is")
+  func wrongDeallocator() async {
+    func line(_ result: ExitTest.Result?, _ call: String, _ end: String) {
+      let found = lines(result).contains { $0.hasPrefix("mempool: \(call)(0x") && $0.hasSuffix("): " + end) }
+      #expect(found, "\(end): \(lines(result))")
+    }
+    line(
+      await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+        let pool = try TestPool(.elastic).keptPool
+        pool.deallocate(try pool.makeCache(itemSize: 24).take())
+      }, "deallocate", "an item of a slab cache: mp_cache_free takes it")
+    line(
+      await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+        let pool = try TestPool(.elastic).keptPool
+        try pool.makeCache(itemSize: 24).put(pool.allocate(24))
+      }, "put", "not an item of a slab cache")
+    line(
+      await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+        let pool = try TestPool(.elastic).keptPool
+        try pool.makeCache(itemSize: 24).put(pool.allocate(10_000))
+      }, "put", "not an item of a slab cache")
+    line(
+      await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+        let pool = try TestPool(.elastic).keptPool
+        let item = try pool.makeCache(itemSize: 24).take()
+        try pool.makeCache(itemSize: 24).put(item)
+      }, "put", "an item of another cache")
   }
 
   private func lines(_ result: ExitTest.Result?) -> [String] {

@@ -37,8 +37,8 @@ import Testing
 
   // MARK: Sizes and alignments
 
-  /// Seed 10: whatever is asked for is aligned to 16, or to 8 below 16 bytes; and every alignment up to 4 MiB is served.
-  @Test(arguments: PoolKind.allCases)
+  /// Whatever is asked for is aligned to 16, or to 8 below 16 bytes; and every alignment up to 4 MiB is served.
+  @Test("T10: results are aligned to 16, and on request to whatever is asked for", arguments: PoolKind.allCases)
   func alignments(kind: PoolKind) throws {
     let test = try TestPool(kind)
     let pool = test.pool
@@ -64,8 +64,9 @@ import Testing
     #expect(test.isFenceIntact)
   }
 
-  /// Seed 9: all of the usable size is the caller's, next to neighbours of the same size.
-  @Test(arguments: [PoolKind.elastic, .fixed, .buffer, .dense])
+  @Test(
+    "T9: the usable size is at least what was asked for, and every byte of it can be written without touching neighbours",
+    arguments: [PoolKind.elastic, .fixed, .buffer, .dense])
   func usableSizeIsUsable(kind: PoolKind) throws {
     let test = try TestPool(kind)
     let pool = test.pool
@@ -85,8 +86,7 @@ import Testing
     #expect(pool.checkInvariants())
   }
 
-  /// Seed 12: objects of zero bytes are distinct and can be freed, resized, asked for their size.
-  @Test(arguments: PoolKind.allCases)
+  @Test("T12: results of zero size are distinct, and can be freed and resized", arguments: PoolKind.allCases)
   func zeroBytes(kind: PoolKind) throws {
     let test = try TestPool(kind)
     let pool = test.pool
@@ -141,8 +141,8 @@ import Testing
 
   // MARK: Reallocation
 
-  /// Seed 8 and 13, DESIGN 5.6: no growth over 10^5 calls that change nothing; NULL is an allocation; content is kept.
-  @Test(arguments: PoolKind.allCases)
+  @Test(
+    "T8: no growth over 10^5 reallocations that change nothing, and the content stays", arguments: PoolKind.allCases)
   func reallocationThatChangesNothing(kind: PoolKind) throws {
     let test = try TestPool(kind)
     let pool = test.pool
@@ -156,7 +156,24 @@ import Testing
       #expect(Pattern.isIntact(pointer, Int(byteCount), UInt64(byteCount)))
       pool.deallocate(pointer)
     }
+    #expect(pool.checkInvariants())
+  }
+
+  @Test("T13: nil is nothing to free, of no size; reallocating it allocates", arguments: PoolKind.allCases)
+  func nilIsNoObject(kind: PoolKind) throws {
+    let test = try TestPool(kind)
+    let pool = test.pool
+    let before = pool.statistics()
     pool.deallocate(nil)
+    #expect(pool.usableSize(of: nil) == 0)
+    #expect(pool.statistics().allocatedBytes == before.allocatedBytes)
+    for byteCount in [UInt(0), 1, 300, 5_000, 70_000, 2 << 20] {
+      let pointer = try #require(pool.reallocate(nil, byteCount))
+      try demand(pool.usableSize(of: pointer) >= byteCount, "\(byteCount) bytes")
+      Pattern.fill(pointer, Int(byteCount), UInt64(byteCount))
+      #expect(Pattern.isIntact(pointer, Int(byteCount), UInt64(byteCount)))
+      pool.deallocate(pointer)
+    }
     #expect(pool.checkInvariants())
   }
 
@@ -207,8 +224,8 @@ import Testing
 
   // MARK: Packing
 
-  /// Seed 11: k objects use the slabs that they fill, and no more.
-  @Test func objectsFillTheirSlabs() throws {
+  @Test("T11: k objects use the slabs that they fill, and no more")
+  func objectsFillTheirSlabs() throws {
     for sizeClass in [0, 1, 6, 12, 20, 30, 40, 47] {
       let test = try TestPool(.elastic)
       let pool = test.pool, size = SizeClass.itemSize(sizeClass)
@@ -248,8 +265,9 @@ import Testing
 
   // MARK: Exhaustion
 
-  /// Seed 15: full, an error, one back, one more; again and again.
-  @Test(arguments: [PoolKind.fixed, .buffer, .denseFixed])
+  @Test(
+    "T15: exhaustion is a value; one back, one more, again and again",
+    arguments: [PoolKind.fixed, .buffer, .denseFixed])
   func fillFailFreeOneSucceed(kind: PoolKind) throws {
     let test = try TestPool(kind)
     let pool = test.pool
@@ -472,8 +490,9 @@ import Testing
     #expect(throws: PoolError.reservationFailed(errno: Int32(MP_ENOMEM))) { try MemoryPoolPointer.create(options) }
   }
 
-  /// Seed 17: locked where that is allowed, an error that says so where it is not; never silently unlocked.
-  @Test func lockedMemory() throws {
+  /// Locked where that is allowed, an error that says so where it is not; never silently unlocked.
+  @Test("T17: memory is locked where that is allowed, and an error where it is not")
+  func lockedMemory() throws {
     var options = PoolOptions()
     options.backing = .fixed(size: 1 << 20, locked: true, prefault: true)
     do throws(PoolError) {

@@ -65,8 +65,8 @@ import Testing
     #expect(test.statistics.pageCount == 0)
   }
 
-  /// Seeds 25: threads that all need a page at once get different items, and not many more pages than they need.
-  @Test func growingTogether() throws {
+  @Test("T25: threads that need a page at once get different items, and hardly more pages than they need")
+  func growingTogether() throws {
     for _ in 0..<30 {
       let test = try TestCache(2048)
       let basket = Basket(), findings = Findings(), done = ThreadGate(8)
