@@ -23,7 +23,7 @@ STAGE := $(CURDIR)/.build-stage
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run test install stage libraries command stress bench bench-original programs format lint clean ground
+.PHONY: help run test install stage libraries command stress bench curves bench-original programs format lint clean ground
 
 help: ## Print this
 	@echo 'Mempool: a concurrent memory-allocator runtime. Goals:'
@@ -34,7 +34,7 @@ help: ## Print this
 	@echo '                 make stress ($(SECONDS) seconds of $(SCENARIO), SANITIZE=$(SANITIZE))'
 	@echo '  PROGRAM=name   make programs: only that one (Tests/RealPrograms/run --list)'
 	@echo '  QUICK=1 BENCH="options"'
-	@echo '                 make bench: roughly; and options for Benchmarks/suite (--help names them)'
+	@echo '                 make bench, make curves: roughly; and options for Benchmarks/suite or curves (--help)'
 
 run: libraries ## Run redis-server on Mempool and on the system's malloc, side by side
 	@scripts/compare-redis --library $(INTERPOSER)/stage/libmempool-malloc.so
@@ -56,6 +56,10 @@ stress: ground ## Run the stress scenarios under a sanitizer
 bench: libraries ## Run the benchmark suite on six allocators (Benchmarks/README.md; half an hour; QUICK=1: 3 minutes)
 	@scripts/need python3
 	@Benchmarks/suite $(if $(QUICK),--quick) $(BENCH)
+
+curves: libraries ## Measure how six allocators grow: time against live objects, throughput and memory against threads
+	@scripts/need python3
+	@Benchmarks/curves $(if $(QUICK),--quick) $(BENCH)
 
 bench-original: command ## The original's benchmark: mempool bench, against the C library, phase by phase
 	@$(COMMAND)/release/mempool bench $(BENCH)

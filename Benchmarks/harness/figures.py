@@ -20,22 +20,23 @@ def geometric_mean(values):
 
 
 class Bound:
-    """A figure that must not be above a bound."""
+    """A figure that must not be above a bound, or, as a floor, not below it."""
 
-    def __init__(self, what, figure, most, unit=""):
-        self.what, self.figure, self.most, self.unit = what, figure, most, unit
-        self.met = figure <= most
+    HEADING = ["bound", "figure", "to be", "verdict"]
+
+    def __init__(self, what, figure, bound, unit="", floor=False):
+        self.what, self.figure, self.bound, self.unit, self.floor = what, figure, bound, unit, floor
+        self.met = figure >= bound if floor else figure <= bound
 
     def verdict(self):
-        if self.met:
-            return "met"
-        return f"missed by {(self.figure / self.most - 1) * 100:.0f} %" if self.most > 0 else "missed"
+        return "met" if self.met else f"missed by {abs(self.figure / self.bound - 1) * 100:.0f} %"
 
     def row(self):
-        return [self.what, f"{self.figure:.2f}{self.unit}", f"{self.most:.2f}{self.unit}", self.verdict()]
+        most = f"{'≥' if self.floor else '≤'} {self.bound:.2f}{self.unit}"
+        return [self.what, f"{self.figure:.2f}{self.unit}", most, self.verdict()]
 
     def as_json(self):
-        return {"bound": self.what, "figure": self.figure, "at_most": self.most, "met": self.met}
+        return {"bound": self.what, "figure": self.figure, "at_least" if self.floor else "at_most": self.bound, "met": self.met}
 
 
 class Comparison:
