@@ -17,7 +17,7 @@
 // --- Memory
 
 static mp_system_counters counters;
-static mp_word fail_every, fail_countdown;
+static mp_word fail_every, fail_countdown, refused_moves;
 static size_t reserve_limit;
 
 void mp_system_fail_every(mp_word n) {
@@ -117,11 +117,39 @@ int mp_pages_resize(void *address, size_t old_count, size_t new_count) {
   return failed();
 }
 
+#if defined(MREMAP_FIXED)
+// Whether `word` can be read and holds `mark`: a wait that ends at once. EFAULT: nothing there. EAGAIN: something else.
+static int holds(uint32_t *word, uint32_t mark) {
+  struct timespec none = {0};
+  long result;
+  do result = syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, mark, &none, NULL, 0);
+  while (result && errno == EINTR);
+  return result && errno == ETIMEDOUT;
+}
+#endif
+
+// mremap unmaps what is at `to` first, and may fail after that: then the place may be another thread's already, and must not be
+// unmapped again. Whether it is still ours cannot be seen from errno, so the place carries a mark.
 int mp_pages_move(void *from, size_t old_count, void *to, size_t new_count) {
 #if defined(MREMAP_FIXED)
-  if (!counted(&counters.resize) &&
-      mremap(from, old_count, new_count, MREMAP_MAYMOVE | MREMAP_FIXED, to) != MAP_FAILED) return 0;
+  static const uint32_t mark = 0x6d6f7665;
+  int refuse = counted(&counters.resize);
+  if (!mprotect(to, mp_system_page_size(), PROT_READ | PROT_WRITE)) {
+    *(volatile uint32_t *)to = mark;
+    if (!refuse && mremap(from, old_count, new_count, MREMAP_MAYMOVE | MREMAP_FIXED, to) != MAP_FAILED) return 0;
+    int saved = errno;
+    // Testing: every other failure is one that has unmapped the place, where another thread has mapped something since.
+    if (refuse && mp_fetch_add_relaxed(&refused_moves, 1) % 2)
+      mmap(to, new_count, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    if (holds(to, mark)) munmap(to, new_count);
+    errno = saved;
+  } else {
+    munmap(to, new_count);
+    errno = ENOMEM;
+  }
 #else
+  (void)from, (void)old_count;
+  munmap(to, new_count);
   errno = ENOMEM;
 #endif
   return failed();

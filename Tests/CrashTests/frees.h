@@ -29,7 +29,7 @@ static void *offset(void *p, size_t bytes) { return (char *)p + bytes; }
 #define FREES(entry, name, call)                                                                                \
   FREE(entry, name, call, twice, freed(small()), "double free")                                                 \
   FREE(entry, name, call, twice_run, freed(run()), "double free, or never allocated")                           \
-  FREE(entry, name, call, twice_span, freed(span()), "not memory of this allocator")                            \
+  FREE(entry, name, call, twice_span, freed(span()), "double free")                                             \
   FREE(entry, name, call, interior, offset(small(), 16), "not the start of an object")                          \
   FREE(entry, name, call, interior_byte, offset(small(), 1), "not the start of an object")                      \
   FREE(entry, name, call, interior_run, offset(run(), 512), "not the start of an object")                       \

@@ -60,6 +60,8 @@ import Testing
     Row("liveBytes", \SpanList.liveBytes) { $0.liveBytes },
     Row("peakBytes", \SpanList.peakBytes) { $0.peakBytes },
     Row("mutex", \SpanList.mutex) { $0.mutex },
+    Row("former", \SpanList.former) { $0.former(0) },
+    Row("nextFormer", \SpanList.nextFormer) { $0.nextFormer },
 
     Row("growth", \SlabCache.growth) { $0.growth },
     Row("cursor", \SlabCache.cursor) { $0.cursor },

@@ -61,6 +61,28 @@ import Testing
     }
   }
 
+  /// A place is remembered when its span is gone, for as long as no other is there.
+  @Test func whereSpansLay() throws {
+    let test = TestSpans()
+    let span = try #require(test.spans.allocate(3 << 20, alignment: 1))
+    let address = span.pointee.address
+    #expect(!test.spans.wasSpan(address))
+    #expect(test.spans.take(span))
+    test.spans.deallocate(span)
+    #expect(test.spans.wasSpan(address) && !test.spans.wasSpan(address + 1))
+    // Another that comes to lie there; whether one does is the system's choice.
+    for _ in 0..<20 {
+      let next = try #require(test.spans.allocate(3 << 20, alignment: 1))
+      #expect(!test.spans.wasSpan(next.pointee.address))
+      let before = next.pointee.address
+      let after = try #require(test.spans.resize(next, to: 50 << 20))
+      #expect(!test.spans.wasSpan(after) && (after == before || test.spans.wasSpan(before)))
+      #expect(test.spans.take(next))
+      test.spans.deallocate(next)
+      #expect(test.spans.wasSpan(after))
+    }
+  }
+
   @Test func sizesThatNoMappingCanHave() {
     let test = TestSpans()
     for byteCount in [UInt.max, UInt.max - 4095, UInt(Int.max), UInt(Int.max) - 100, 1 << 62, 1 << 48] {
@@ -106,6 +128,7 @@ import Testing
           }
           live[index].tag = random.next()
           Pattern.fill(memory(span), Int(span.pointee.byteCount), live[index].tag)
+          if step % 10 == 0 { try demand(test.spans.checkInvariants(), "step \(step): broken") }
           let end = moved + span.pointee.byteCount
           try demand(owner(moved) == span && owner(end - 1) == span, "step \(step): not in the map")
           // What it left, where nobody else is by now.

@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { MP_EINVAL = EINVAL, MP_ENOMEM = ENOMEM, MP_EBUSY = EBUSY };
+enum { MP_EINVAL = EINVAL, MP_ENOMEM = ENOMEM, MP_EBUSY = EBUSY, MP_EOVERFLOW = EOVERFLOW };
 
 // --- Memory. Each returns NULL or -1 with errno on failure. Sizes and addresses are multiples of the system page.
 void *_Nullable mp_pages_reserve(size_t byte_count, size_t alignment);          // PROT_NONE, no memory behind it
@@ -18,7 +18,9 @@ int mp_pages_release(void *_Nonnull address, size_t byte_count);                
 int mp_pages_lock(void *_Nonnull address, size_t byte_count);
 int mp_pages_huge(void *_Nonnull address, size_t byte_count, int wanted);       // advice on huge pages
 int mp_pages_resize(void *_Nonnull address, size_t old_count, size_t new_count);  // in place
-int mp_pages_move(void *_Nonnull from, size_t old_count, void *_Nonnull to, size_t new_count);  // replaces what is at `to`
+// Puts pages in place of the reservation at `to`, of new_count bytes. After a failure `from` is as it was, and `to` is not the
+// caller's any more: nothing of it is to be given back.
+int mp_pages_move(void *_Nonnull from, size_t old_count, void *_Nonnull to, size_t new_count);
 size_t mp_system_page_size(void);
 size_t mp_address_space_limit(void);                                            // RLIMIT_AS, or SIZE_MAX
 

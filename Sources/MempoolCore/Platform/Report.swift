@@ -96,3 +96,16 @@ public func fatal(_ call: StaticString, byteCount: UInt, _ what: StaticString) -
   line.write()
   mp_abort()
 }
+
+/// Reports a record that does not agree with others, `mempool: span 0x7f0012345670 is broken: a wrong size`, for what checks
+/// them all to go on; always false.
+func reportBroken(_ record: StaticString, _ address: UInt, _ what: StaticString) -> Bool {
+  var line = ReportLine()
+  line.append(record)
+  line.append(" ")
+  line.append(address: address)
+  line.append(" is broken: ")
+  line.append(what)
+  line.write()
+  return false
+}

@@ -86,18 +86,20 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       }
       return pointer
     }
+    let address: UInt
     if isElastic, byteCount > SpanList.threshold || alignment > SpanList.threshold {
-      guard let span = spans.allocate(max(byteCount, 1), alignment: alignment) else {
+      guard let large = allocateSpan(byteCount, alignment: alignment) else {
         return exhausted(byteCount, call, alignment: alignment)
       }
-      threadHeap()?.requested.addUnshared(byteCount)
-      return UnsafeMutableRawPointer(bitPattern: span.pointee.address)
-    }
-    guard let (run, _) = claimRun(byteCount, alignment: alignment) else {
-      return exhausted(byteCount, call, alignment: alignment)
+      address = large.address
+    } else {
+      guard let (run, _) = claimRun(byteCount, alignment: alignment) else {
+        return exhausted(byteCount, call, alignment: alignment)
+      }
+      address = run.address
     }
     threadHeap()?.requested.addUnshared(byteCount)
-    return UnsafeMutableRawPointer(bitPattern: run.address)
+    return UnsafeMutableRawPointer(bitPattern: address)
   }
 
   @inline(never) @usableFromInline
@@ -145,9 +147,8 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     guard byteCount <= UInt(Int.max), start() else { return nil }
     let address: UInt, isZero: Bool
     if isElastic, byteCount > SpanList.threshold {
-      guard let span = spans.allocate(byteCount, alignment: 1) else { return nil }
-      address = span.pointee.address
-      isZero = true
+      guard let large = allocateSpan(byteCount, alignment: 1) else { return nil }
+      (address, isZero) = large
     } else {
       if byteCount <= RunCache.largestRun, let run = threadHeap()?.takeRun(Self.fragments(byteCount)) {
         address = run.address
@@ -160,6 +161,25 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     }
     threadHeap()?.requested.addUnshared(byteCount)
     return (UnsafeMutableRawPointer(bitPattern: address).unsafelyUnwrapped, isZero)
+  }
+
+  // A span, or, when the system gives none, a run in a segment that the pool has: address space that is ours already. Rounded
+  // like a span, so that an object's size says no less than what malloc_good_size promised.
+  private func allocateSpan(_ byteCount: UInt, alignment: UInt) -> (address: UInt, isZero: Bool)? {
+    if let span = spans.allocate(max(byteCount, 1), alignment: alignment) { return (span.pointee.address, true) }
+    let count = Self.fragments(goodSize(byteCount))
+    // By subtraction: the sum may be larger than a word.
+    let alignmentPages = alignment >> Page.shift, pages = count / Page.fragmentCount + 1
+    var run: SegmentPointer.Run?
+    segments.first { segment in
+      let capacity = segment.pointee.pageCapacity
+      guard capacity >= pages, capacity - pages >= alignmentPages else { return false }
+      run =
+        alignment <= Page.fragmentByteCount
+        ? segment.claimRun(count) : segment.claimRun(count, alignment: alignment)
+      return run != nil
+    }
+    return run.map { ($0.address, $0.isZero) }
   }
 
   private static func fragments(_ byteCount: UInt) -> UInt {

@@ -124,6 +124,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       case nil:
         if self != .shared, MemoryPoolPointer.shared.owns(pointer) { misuse(call, address, "memory of another pool") }
         if fallbackLive.loadRelaxed() != 0 { return .system }
+        if spans.wasSpan(address) { misuse(call, address, "double free") }
         foreign(address, call)
       }
       // The address map knows whole granules; bookkeeping lies in front of the pages.

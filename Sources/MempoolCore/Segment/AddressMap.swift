@@ -30,21 +30,33 @@ enum AddressMap {
 
   static func owner(of address: UInt) -> Owner? {
     guard let word = slot(address)?.loadAcquire(), word != 0 else { return nil }  // acquire: pairs with set(_:from:to:)
+    return owner(word)
+  }
+
+  private static func owner(_ word: UInt) -> Owner {
     let record = UnsafeMutableRawPointer(bitPattern: word & ~spanTag).unsafelyUnwrapped
     return word & spanTag != 0
       ? .span(record.assumingMemoryBound(to: Span.self)) : .segment(record.assumingMemoryBound(to: Segment.self))
+  }
+
+  /// Makes room for entries of `[start, end)`: false when there is no memory for it, or no such address. ``set(_:from:to:)``
+  /// succeeds then, whenever.
+  static func prepare(from start: UInt, to end: UInt) -> Bool {
+    var address = start & ~(granule - 1)
+    while address < end {
+      if slot(address) == nil, !makeLeaf(address) { return false }
+      address = (address | (1 << leafShift - 1)) + 1
+    }
+    return true
   }
 
   /// Enters `word` for each granule of `[start, end)`; 0 takes out. False when there is no memory for a leaf, and then
   /// nothing is entered.
   @discardableResult
   static func set(_ word: UInt, from start: UInt, to end: UInt) -> Bool {
+    if word != 0, !prepare(from: start, to: end) { return false }
     var address = start & ~(granule - 1)
     while address < end {
-      if word != 0, slot(address) == nil, !makeLeaf(address) {
-        if address > start { set(0, from: start, to: address) }
-        return false
-      }
       // acquire-release: the release pairs with the acquire in owner(of:); the acquire with the release of whoever took the
       // granule out. A span that grows in place may get memory that another has just left, and asks only the kernel.
       _ = slot(address)?.exchangeAcquireRelease(word)
@@ -67,5 +79,40 @@ enum AddressMap {
     // acquire-release: publishes the zeroed leaf, pairs with slot(_:); or sees another's.
     if root.compareAndSwapAcquireRelease(0, UInt(bitPattern: leaf)) != 0 { _ = mp_pages_release(leaf, byteCount) }
     return true
+  }
+}
+
+extension AddressMap {
+  /// Whether each granule of `[start, end)` holds `word`.
+  static func holds(_ word: UInt, from start: UInt, to end: UInt) -> Bool {
+    if start >= end { return true }
+    var address = start & ~(granule - 1)
+    while address < end {
+      if slot(address)?.loadRelaxed() != word { return false }
+      address += granule
+    }
+    return true
+  }
+
+  /// The granules that `[start, end)` touches.
+  static func granuleCount(from start: UInt, to end: UInt) -> UInt {
+    start < end ? (end - 1) >> granuleShift - start >> granuleShift + 1 : 0
+  }
+
+  /// Whether `count` granules, and no more, name records that `isOwned` knows as its own. With ``holds(_:from:to:)`` for each
+  /// record: that no granule names one which has left it. Only while nobody enters or takes out such records; others may.
+  static func checkInvariants(count: UInt, where isOwned: (Owner) -> Bool) -> Bool {
+    var found: UInt = 0
+    for index in 0..<Int(1 << (addressBits - leafShift)) {
+      // acquire: pairs with the swap in makeLeaf(_:)
+      let leaf = AtomicPointer(mp_map_root_address()).advanced(by: index).loadAcquire()
+      if leaf == 0 { continue }
+      for granule in 0..<Int(leafCount) {
+        let word = AtomicPointer(address: leaf).advanced(by: granule).loadRelaxed()
+        if word != 0, isOwned(owner(word)) { found += 1 }
+      }
+    }
+    return found == count
+      || reportBroken("address map", UInt(bitPattern: mp_map_root_address()), "granules of nobody's")
   }
 }

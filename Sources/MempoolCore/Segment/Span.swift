@@ -25,6 +25,10 @@ struct SpanList {
   var head: SpanPointer?
   // Where records come from.
   let metadata: SegmentPointer
+  // Under the lock: where spans lay that were given back or moved last, as long as no other span of the list lies there; and
+  // the next of these words to use.
+  var former = InlineArray<32, AtomicWord>(repeating: AtomicWord())  // 6…37
+  var nextFormer = AtomicWord()  // 38
 
   /// Objects above this many bytes are spans.
   static var threshold: UInt { 1 << 20 }
@@ -37,6 +41,10 @@ extension UnsafeMutablePointer where Pointee == SpanList {
   var liveBytes: AtomicPointer { AtomicPointer(self, word: 1) }
   var peakBytes: AtomicPointer { AtomicPointer(self, word: 3) }
   var mutex: MutexPointer { (UnsafeMutableRawPointer(self) + 16).assumingMemoryBound(to: Mutex.self) }
+  func former(_ index: Int) -> AtomicPointer { AtomicPointer(self, word: 6 + index) }
+  var nextFormer: AtomicPointer { AtomicPointer(self, word: 38) }
+
+  private static var formerCount: Int { 32 }
 
   private static func rounded(_ byteCount: UInt) -> UInt? {
     let page = UInt(mp_system_page_size())
@@ -60,7 +68,10 @@ extension UnsafeMutablePointer where Pointee == SpanList {
       pointee.metadata.deallocateMetadata(block, UInt(MemoryLayout<Span>.size))
       return nil
     }
-    mutex.withLock { link(record) }
+    mutex.withLock {
+      link(record)
+      forget(address)
+    }
     count(1, size)
     return record
   }
@@ -69,7 +80,10 @@ extension UnsafeMutablePointer where Pointee == SpanList {
   func deallocate(_ span: SpanPointer) {
     let address = span.pointee.address, size = span.pointee.byteCount
     let memory = UnsafeMutableRawPointer(bitPattern: address).unsafelyUnwrapped
-    mutex.withLock { unlink(span) }
+    mutex.withLock {
+      unlink(span)
+      remember(address)
+    }
     count(0 &- 1, 0 &- size)
     // A kernel that cannot split its map of areas may refuse; the memory at least goes back.
     if mp_pages_release(memory, Int(size)) != 0 { _ = mp_pages_purge(memory, Int(size)) }
@@ -89,41 +103,70 @@ extension UnsafeMutablePointer where Pointee == SpanList {
     guard let size = Self.rounded(byteCount) else { return nil }
     let address = span.pointee.address, old = span.pointee.byteCount
     if size == old { return address }
-    let memory = UnsafeMutableRawPointer(bitPattern: address).unsafelyUnwrapped
-    let word = AddressMap.word(span)
-    // Granules leave the map before their memory does: what is unmapped may be another thread's span at once, which must not
-    // be taken out of the map again.
     let end = address + old
-    let mapped = (end + AddressMap.granule - 1) & ~(AddressMap.granule - 1)
-    let rest = (address + size + AddressMap.granule - 1) & ~(AddressMap.granule - 1)
+    return size < old
+      ? shorten(span, end, to: size) : lengthen(span, end, to: size) ?? move(span, end, to: size)
+  }
+
+  private static func memory(_ address: UInt) -> UnsafeMutableRawPointer {
+    UnsafeMutableRawPointer(bitPattern: address).unsafelyUnwrapped
+  }
+
+  private static func granuleEnd(_ address: UInt) -> UInt {
+    (address + AddressMap.granule - 1) & ~(AddressMap.granule - 1)
+  }
+
+  // In place or not at all. Granules leave the map before their memory does: what is unmapped may be another thread's span at
+  // once, which must not be taken out of the map again.
+  private func shorten(_ span: SpanPointer, _ end: UInt, to size: UInt) -> UInt? {
+    let address = span.pointee.address
+    let rest = Self.granuleEnd(address + size)
     AddressMap.set(0, from: rest, to: end)
-    if mp_pages_resize(memory, Int(old), Int(size)) == 0 {
-      if address + size > mapped, !AddressMap.set(word, from: mapped, to: address + size) {
-        _ = mp_pages_resize(memory, Int(size), Int(old))
-        return nil
-      }
-      span.pointee.byteCount = size
-      count(0, size &- old)
-      return address
+    guard mp_pages_resize(Self.memory(address), Int(end - address), Int(size)) == 0 else {
+      AddressMap.set(AddressMap.word(span), from: rest, to: end)
+      return nil
     }
-    AddressMap.set(word, from: rest, to: end)
+    return resized(span, address, size)
+  }
+
+  private func lengthen(_ span: SpanPointer, _ end: UInt, to size: UInt) -> UInt? {
+    let address = span.pointee.address
+    let mapped = Self.granuleEnd(end)
+    // First room in the map: once the memory is there, nothing may fail any more.
+    guard AddressMap.prepare(from: mapped, to: address + size),
+      mp_pages_resize(Self.memory(address), Int(end - address), Int(size)) == 0
+    else { return nil }
+    AddressMap.set(AddressMap.word(span), from: mapped, to: address + size)
+    return resized(span, address, size)
+  }
+
+  private func move(_ span: SpanPointer, _ end: UInt, to size: UInt) -> UInt? {
+    let address = span.pointee.address
     guard let place = mp_pages_reserve(Int(size), Int(AddressMap.granule)) else { return nil }
     let moved = UInt(bitPattern: place)
-    guard AddressMap.set(word, from: moved, to: moved + size) else {
+    guard AddressMap.prepare(from: moved, to: moved + size) else {
       _ = mp_pages_release(place, Int(size))
       return nil
     }
     AddressMap.set(0, from: address, to: end)
-    guard mp_pages_move(memory, Int(old), place, Int(size)) == 0 else {
-      AddressMap.set(word, from: address, to: end)
-      AddressMap.set(0, from: moved, to: moved + size)
-      _ = mp_pages_release(place, Int(size))
+    guard mp_pages_move(Self.memory(address), Int(end - address), place, Int(size)) == 0 else {
+      // Nothing is ours at the place any more, and another thread's span may be there: it is not in the map yet.
+      AddressMap.set(AddressMap.word(span), from: address, to: end)
       return nil
     }
-    span.pointee.address = moved
+    AddressMap.set(AddressMap.word(span), from: moved, to: moved + size)
+    mutex.withLock {
+      remember(address)
+      forget(moved)
+    }
+    return resized(span, moved, size)
+  }
+
+  private func resized(_ span: SpanPointer, _ address: UInt, _ size: UInt) -> UInt {
+    count(0, size &- span.pointee.byteCount)
+    span.pointee.address = address
     span.pointee.byteCount = size
-    count(0, size &- old)
-    return moved
+    return address
   }
 
   /// Unmaps all spans, for a pool that goes.
@@ -140,6 +183,24 @@ extension UnsafeMutablePointer where Pointee == SpanList {
     if live > peakBytes.loadRelaxed() { peakBytes.storeRelaxed(live) }
   }
 
+  /// Whether a span began at `address` not long ago, and none of this list does since. Takes the lock: for reports.
+  func wasSpan(_ address: UInt) -> Bool {
+    mutex.withLock {
+      for index in 0..<Self.formerCount where former(index).loadRelaxed() == address { return true }
+      return false
+    }
+  }
+
+  private func remember(_ address: UInt) {
+    let index = nextFormer.loadRelaxed()
+    former(Int(index)).storeRelaxed(address)
+    nextFormer.storeRelaxed((index + 1) % UInt(Self.formerCount))
+  }
+
+  private func forget(_ address: UInt) {
+    for index in 0..<Self.formerCount where former(index).loadRelaxed() == address { former(index).storeRelaxed(0) }
+  }
+
   private func link(_ span: SpanPointer) {
     span.pointee.next = pointee.head
     pointee.head?.pointee.previous = span
@@ -154,4 +215,52 @@ extension UnsafeMutablePointer where Pointee == SpanList {
     }
     span.pointee.next?.pointee.previous = span.pointee.previous
   }
+}
+
+extension UnsafeMutablePointer where Pointee == SpanList {
+  /// Whether list, counts and address map agree. Only while nobody uses the list.
+  func checkInvariants() -> Bool {
+    var spans: UInt = 0, bytes: UInt = 0
+    var previous: SpanPointer?
+    var next = pointee.head
+    while let span = next {
+      guard span.checkInvariants(self) else { return false }
+      if span.pointee.previous != previous { return broken("links that disagree") }
+      spans += 1
+      bytes &+= span.pointee.byteCount
+      if spans > liveCount.loadRelaxed() { break }
+      previous = span
+      next = span.pointee.next
+    }
+    if spans != liveCount.loadRelaxed() { return broken("a wrong count of spans") }
+    return bytes == liveBytes.loadRelaxed() || broken("a wrong count of bytes")
+  }
+
+  /// The granules that the address map should have of these spans.
+  var granuleCount: UInt {
+    var count: UInt = 0
+    var next = pointee.head
+    while let span = next {
+      next = span.pointee.next
+      count += AddressMap.granuleCount(from: span.pointee.address, to: span.pointee.address + span.pointee.byteCount)
+    }
+    return count
+  }
+
+  private func broken(_ what: StaticString) -> Bool { reportBroken("list of spans", UInt(bitPattern: self), what) }
+}
+
+extension UnsafeMutablePointer where Pointee == Span {
+  /// Whether the span is `list`'s, and the address map leads to it from all of its addresses.
+  func checkInvariants(_ list: SpanListPointer) -> Bool {
+    let address = pointee.address, size = pointee.byteCount
+    if pointee.list != list { return broken("in a list that is not its own") }
+    if address & (AddressMap.granule - 1) != 0 || size == 0 || size % UInt(mp_system_page_size()) != 0 {
+      return broken("where or of a size that no span can be")
+    }
+    return AddressMap.holds(AddressMap.word(self), from: address, to: address + size)
+      || broken("addresses that the address map does not know")
+  }
+
+  private func broken(_ what: StaticString) -> Bool { reportBroken("span", UInt(bitPattern: self), what) }
 }
