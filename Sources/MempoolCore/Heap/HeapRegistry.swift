@@ -153,3 +153,52 @@ extension UnsafeMutablePointer where Pointee == HeapRegistry {
     }
   }
 }
+
+extension UnsafeMutablePointer where Pointee == HeapRegistry {
+  /// Whether numbers, bits, owners and hints of the heaps agree; not whether each is sound in itself. Only while nobody uses the
+  /// pool.
+  func checkInvariants() -> Bool {
+    let count = count
+    if count == 0 || count > pointee.capacity { return broken("a number of heaps that cannot be") }
+    var owned: UInt = 0, reached: UInt = 0
+    for index in 0..<pointee.capacity {
+      guard index < count else {
+        if heap(index) != nil || isOwned(index) { return broken("a heap beyond the last one") }
+        for sizeClass in 0..<SizeClass.count where word(hintRow(sizeClass), index).loadRelaxed() & bit(index) != 0 {
+          return broken("a hint that names no heap")
+        }
+        continue
+      }
+      guard let heap = heap(index), heap.pointee.index == index, heap.pointee.registry == self else {
+        return broken("a heap that is not where its number says")
+      }
+      if index == 0 {
+        if !isOwned(0) || heap.owner.loadRelaxed() != 0 {
+          return broken("the late heap is somebody's, or may be adopted")
+        }
+        continue
+      }
+      if isOwned(index) != (heap.owner.loadRelaxed() != 0) {
+        return broken("a heap owned by nobody, or without its bit")
+      }
+      if !isOwned(index) { continue }
+      owned += 1
+      if heap.pointee.isAdoptedBeside { continue }
+      reached += 1
+      var beside: UInt = 0
+      var next = heap.pointee.nextOwned
+      while let other = next, beside <= heap.pointee.ownedCount {
+        if !other.pointee.isAdoptedBeside || other.owner.loadRelaxed() != heap.owner.loadRelaxed() {
+          return broken("a heap beside another that is not its owner's")
+        }
+        beside += 1
+        next = other.pointee.nextOwned
+      }
+      if beside != heap.pointee.ownedCount { return broken("a wrong count of heaps beside another") }
+      reached += beside
+    }
+    return owned == reached || broken("an owned heap that its owner does not know")
+  }
+
+  private func broken(_ what: StaticString) -> Bool { reportBroken("heap registry", UInt(bitPattern: self), what) }
+}

@@ -128,9 +128,11 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   }
 
   /// Whether everything that can be compared agrees: bitmaps and hints, each slab's free set, cells and count, lists and
-  /// places, pages and their owners. Only when no other call on the pool is running; what is broken goes to standard error.
+  /// places, pages and their owners, spans, heaps, records, and the address map's entries of all of them. Only when no other call on the pool is running; what is broken goes to standard error.
   public func checkInvariants() -> Bool {
     guard state.loadAcquire() == MemoryPool.State.ready else { return true }  // acquire: pairs with start(_:_:)
+    // First that the lists end.
+    guard segments.checkInvariants(), spans.checkInvariants() else { return false }
     var isSound = true
     segments.first { segment in
       if !segment.checkInvariants() { isSound = false }
@@ -142,10 +144,29 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       }
       return false
     }
+    if !registry.checkInvariants() { isSound = false }
+    if !checkAddressMap() { isSound = false }
     for index in 0..<registry.count where registry.heap(index)?.checkInvariants() == false { isSound = false }
     if isDense {
       for index in 0..<registry.count where registry.heap(index)?.dense.checkInvariants() == false { isSound = false }
     }
     return isSound
+  }
+
+  // That the map knows no more of this pool than its segments and spans, which have found themselves there.
+  private func checkAddressMap() -> Bool {
+    var granules = spans.granuleCount
+    segments.first { segment in
+      granules += segment.granuleCount
+      return false
+    }
+    let start = pointee.first.pointee.start, byteCount = pointee.first.pointee.byteCount
+    return AddressMap.checkInvariants(count: granules) { owner in
+      switch owner {
+      // Not followed: the record may be another pool's, and gone by now.
+      case .span(let span): UInt(bitPattern: span) &- start < byteCount
+      case .segment(let segment): segments.first { $0 == segment }
+      }
+    }
   }
 }

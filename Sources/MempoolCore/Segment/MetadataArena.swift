@@ -95,3 +95,41 @@ extension UnsafeMutablePointer where Pointee == MetadataArena {
     for index in 0..<Int(size) / MemoryLayout<UInt>.size { words.advanced(by: index).storeRelaxed(0) }
   }
 }
+
+extension UnsafeMutablePointer where Pointee == MetadataArena {
+  /// Whether blocks handed out, blocks free and what was never handed out make up the `byteCount` bytes that the arena got, all
+  /// of it in `[start, end)`. Only while nobody uses the arena.
+  func checkInvariants(byteCount: UInt, from start: UInt, to end: UInt) -> Bool {
+    if pointee.next > pointee.limit { return broken("more handed out than there was") }
+    var rest = byteCount
+    func take(_ bytes: UInt) -> Bool {
+      if bytes > rest { return false }
+      rest -= bytes
+      return true
+    }
+    guard take(usedBytes.loadRelaxed()), take(pointee.limit - pointee.next) else {
+      return broken("more in use than it got")
+    }
+    for list in 0..<pointee.free.count {
+      var block = pointee.free[list]
+      while block != 0 {
+        if block & (MetadataArena.alignment - 1) != 0 || block < start || block >= end {
+          return broken("a free block that lies elsewhere")
+        }
+        let size = AtomicPointer(address: block).advanced(by: 1).loadRelaxed()
+        if size == 0 || rounded(size) != size || self.list(size) != list {
+          return broken("a free block in a wrong list")
+        }
+        if block < pointee.limit, block + size > pointee.next {
+          return broken("a free block that was never handed out")
+        }
+        // Also what ends a list that leads back into itself.
+        guard take(size) else { return broken("more free than it got") }
+        block = AtomicPointer(address: block).loadRelaxed()
+      }
+    }
+    return rest == 0 || broken("less free and in use than it got")
+  }
+
+  private func broken(_ what: StaticString) -> Bool { reportBroken("metadata arena", UInt(bitPattern: self), what) }
+}

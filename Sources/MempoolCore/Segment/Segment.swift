@@ -193,17 +193,18 @@ extension UnsafeMutablePointer where Pointee == Segment {
 }
 
 extension UnsafeMutablePointer where Pointee == Segment {
-  /// Whether bitmap, page table and counts agree. Only while nobody uses the segment.
+  /// Whether bitmap, page table, counts, address map and arena agree. Only while nobody uses the segment.
   func checkInvariants() -> Bool {
     guard pointee.bitmap.checkInvariants() else { return broken("bitmap and hints disagree") }
     let pages = pageCount.loadRelaxed()
-    var used: UInt = 0, idle: UInt = 0
+    var used: UInt = 0, idle: UInt = 0, arenaBytes = pointee.arenaCommitted - arenaStart
     for page in 0..<pages {
       let taken = pointee.bitmap.value(ofCell: Int(page)).nonzeroBitCount
       let isTouched = pointee.touched.advanced(by: Int(page / 64)).loadRelaxed() >> (page % 64) & 1 != 0
       if taken > 0 { used += 1 } else if isTouched { idle += 1 }
       if taken > 0, !isTouched { return broken("a page in use that counts as zero") }
       let entry = entry(page)
+      if !entry.isSlab, entry.kind == .metadata { arenaBytes += Page.byteCount }
       if taken == 0,
         entry.isSlab || entry.kind != .fragments || entry.heads.loadRelaxed() | entry.lasts.loadRelaxed() != 0
       {
@@ -215,16 +216,34 @@ extension UnsafeMutablePointer where Pointee == Segment {
     }
     if used != usedPages.loadRelaxed() { return broken("a wrong count of used pages") }
     if pointee.backing == .elastic, idle != idlePages.loadRelaxed() { return broken("a wrong count of idle pages") }
-    return true
+    if !AddressMap.holds(AddressMap.word(self), from: mappedStart, to: mappedEnd) {
+      return broken("memory that the address map does not know")
+    }
+    return arena.checkInvariants(
+      byteCount: arenaBytes, from: pointee.start, to: pointee.start + pointee.byteCount)
   }
 
-  private func broken(_ what: StaticString) -> Bool {
-    var line = ReportLine()
-    line.append("segment ")
-    line.append(address: UInt(bitPattern: self))
-    line.append(" is broken: ")
-    line.append(what)
-    line.write()
-    return false
+  // What the address map knows: the pages that are accessible; of a fixed segment, all of it.
+  private var mappedStart: UInt { pointee.backing == .elastic ? pointee.base : pointee.start }
+  private var mappedEnd: UInt {
+    switch pointee.backing {
+    case .elastic: address(ofPage: pageCount.loadRelaxed())
+    case .fixed: pointee.start + pointee.byteCount
+    case .buffer: pointee.start
+    }
   }
+
+  /// The granules that the address map should have of this segment.
+  var granuleCount: UInt { AddressMap.granuleCount(from: mappedStart, to: mappedEnd) }
+
+  // Where the arena's own range began, if it has one.
+  private var arenaStart: UInt {
+    if pointee.backing != .elastic { return pointee.arenaCommitted }
+    return pointee.start
+      + SegmentLayout(
+        pageCapacity: pointee.pageCapacity, elastic: true, pageAlignment: SegmentLayout.largestSystemPage
+      ).arenaStart
+  }
+
+  private func broken(_ what: StaticString) -> Bool { reportBroken("segment", UInt(bitPattern: self), what) }
 }

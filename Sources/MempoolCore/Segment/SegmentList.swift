@@ -91,3 +91,24 @@ extension UnsafeMutablePointer where Pointee == SegmentList {
     return true
   }
 }
+
+extension UnsafeMutablePointer where Pointee == SegmentList {
+  /// Whether the list's segments are its own and nobody waits for one; not whether each is sound in itself. Only while nobody
+  /// uses them.
+  func checkInvariants() -> Bool {
+    if newest == nil { return broken("no segment") }
+    if patience.loadRelaxed() != 0 { return broken("claims that wait, and none is running") }
+    var isSound = true
+    var count: UInt = 0
+    first { segment in
+      if segment.pointee.list != UInt(bitPattern: self) { isSound = broken("a segment of another list") }
+      count += 1
+      // As many as address space could hold: it leads back into itself.
+      if count > 1 << 28 { isSound = broken("a list without an end") }
+      return !isSound
+    }
+    return isSound
+  }
+
+  private func broken(_ what: StaticString) -> Bool { reportBroken("list of segments", UInt(bitPattern: self), what) }
+}
