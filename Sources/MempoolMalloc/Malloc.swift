@@ -46,6 +46,29 @@ import MempoolCore
   return result
 }
 
+/// NetBSD: reallocarray of the object that `place` points to, which gets the new one's address; `place` need not be aligned.
+/// Returns 0, or ENOMEM, or EOVERFLOW when `count * byteCount` overflows; the object and the pointer to it are as they were
+/// then. No elements free the object and leave NULL. Leaves errno alone.
+@c(reallocarr) public func mempoolReallocarr(
+  _ place: UnsafeMutableRawPointer, _ count: UInt, _ byteCount: UInt
+) -> Int32 {
+  let (product, overflow) = count.multipliedReportingOverflow(by: byteCount)
+  if overflow { return Int32(MP_EOVERFLOW) }
+  let address = place.loadUnaligned(as: UInt.self)
+  let saved = mp_errno_get()
+  defer { mp_errno_set(saved) }
+  let pointer = UnsafeMutableRawPointer(bitPattern: address)
+  var result: UnsafeMutableRawPointer?
+  if product == 0 {
+    MemoryPoolPointer.shared.deallocate(pointer, call: "reallocarr")
+  } else {
+    result = MemoryPoolPointer.shared.reallocate(pointer, product, call: "reallocarr")
+    if result == nil { return Int32(MP_ENOMEM) }
+  }
+  place.storeBytes(of: UInt(bitPattern: result), as: UInt.self)
+  return 0
+}
+
 /// A size that overflows is memory that nobody has.
 @inline(never)
 func outOfMemory() -> UnsafeMutableRawPointer? {

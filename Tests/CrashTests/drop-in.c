@@ -9,6 +9,7 @@
 #include "frees.h"
 
 extern void *reallocf(void *, size_t) __attribute__((weak));
+extern int reallocarr(void *, size_t, size_t) __attribute__((weak));
 extern void free_sized(void *, size_t) __attribute__((weak));
 extern void free_aligned_sized(void *, size_t, size_t) __attribute__((weak));
 extern size_t malloc_size(const void *) __attribute__((weak));
@@ -22,6 +23,8 @@ FREES(realloc, "realloc", hide(realloc(p, 300)))
 FREES(realloc_to_0, "realloc", hide(realloc(p, 0)))
 FREES(reallocarray, "reallocarray", hide(reallocarray(p, 3, 100)))
 FREES(reallocf, "reallocf", hide(reallocf(p, 300)))
+FREES(reallocarr, "reallocarr", reallocarr(&p, 3, 100))
+FREES(reallocarr_to_0, "reallocarr", reallocarr(&p, 0, 100))
 FREES(malloc_usable_size, "malloc_usable_size", malloc_usable_size(p))
 FREES(malloc_size, "malloc_size", malloc_size(p))
 FREES(free_sized, "free_sized", free_sized(p, 200))
@@ -62,7 +65,7 @@ static void alignment_absurd(void) {
 
 static const Case cases[] = {
     FREES_CASES(free), FREES_CASES(realloc), FREES_CASES(realloc_to_0), FREES_CASES(reallocarray),
-    FREES_CASES(reallocf), FREES_CASES(malloc_usable_size), FREES_CASES(malloc_size), FREES_CASES(free_sized),
+    FREES_CASES(reallocarr), FREES_CASES(reallocarr_to_0), FREES_CASES(reallocf), FREES_CASES(malloc_usable_size), FREES_CASES(malloc_size), FREES_CASES(free_sized),
     FREES_CASES(cfree), FREES_CASES(vfree), FREES_CASES(libc_free), FREES_CASES(libc_realloc),
     SEQUENCES_CASES,
     {"free_sized too large", size_too_large},

@@ -25,6 +25,7 @@ static void (*volatile p_free)(void *) = free;
 static size_t (*volatile p_usable)(void *) = malloc_usable_size;
 
 extern void *reallocf(void *, size_t) __attribute__((weak));
+extern int reallocarr(void *, size_t, size_t) __attribute__((weak));
 extern void free_sized(void *, size_t) __attribute__((weak));
 extern void free_aligned_sized(void *, size_t, size_t) __attribute__((weak));
 extern size_t malloc_size(const void *) __attribute__((weak));
@@ -199,6 +200,21 @@ static void extensions(void) {
   CHECK(p != NULL);
   CHECK((p = reallocf(p, 1000)) != NULL);
   CHECK(FAILS(ENOMEM, reallocf(p, SIZE_MAX)));
+
+  // The pointer may lie anywhere, as it does in a packed record.
+  struct __attribute__((packed)) { char c; char *p; } record = {1, NULL};
+  errno = 77;
+  CHECK(reallocarr(&record.p, 10, 100) == 0 && record.p && p_usable(record.p) >= 1000);
+  record.p[0] = 'x', record.p[999] = 'y';
+  CHECK(reallocarr(&record.p, 1000, 100) == 0 && p_usable(record.p) >= 100000);
+  CHECK(record.p[0] == 'x' && record.p[999] == 'y');
+  char *kept = record.p;
+  CHECK(reallocarr(&record.p, SIZE_MAX / 2, 3) == EOVERFLOW && record.p == kept);
+  CHECK(reallocarr(&record.p, SIZE_MAX / 2, 1) == ENOMEM && record.p == kept && kept[999] == 'y');
+  CHECK(reallocarr(&record.p, 1, (size_t)1 << 48) == ENOMEM && record.p == kept && kept[999] == 'y');
+  CHECK(reallocarr(&record.p, 0, 100) == 0 && record.p == NULL);
+  CHECK(reallocarr(&record.p, 100, 0) == 0 && record.p == NULL);
+  CHECK(errno == 77 && record.c == 1);
   p = p_malloc(100);
   CHECK(malloc_size(p) == p_usable(p) && malloc_size(NULL) == 0);
   free_sized(p, 100);
