@@ -26,13 +26,13 @@ import MempoolCore
     let arena = statistics.committedBytes.minus(statistics.spanBytes)
     let live = min(statistics.allocatedBytes.minus(statistics.spanBytes), arena)
     var info: mallinfo2 = .init()  // mallinfo2() would be the function
-    info.arena = Int(arena)
-    info.ordblks = Int(statistics.freeItemCount)
-    info.hblks = Int(statistics.spanCount)
-    info.hblkhd = Int(statistics.spanBytes)
-    info.uordblks = Int(live)
-    info.fordblks = Int(arena - live)
-    info.keepcost = Int(statistics.committedBytes.minus(statistics.activeBytes))
+    info.arena = Int(clamping: arena)
+    info.ordblks = Int(clamping: statistics.freeItemCount)
+    info.hblks = Int(clamping: statistics.spanCount)
+    info.hblkhd = Int(clamping: statistics.spanBytes)
+    info.uordblks = Int(clamping: live)
+    info.fordblks = Int(clamping: arena - live)
+    info.keepcost = Int(clamping: statistics.committedBytes.minus(statistics.activeBytes))
     return info
   }
 
@@ -80,12 +80,12 @@ import MempoolCore
       var freeBytes: UInt = 0
       for index in 0..<min(Int(classCount), classes.count) where classes[index].freeItems > 0 {
         let row = classes[index]
-        sink.attribute("  <size from=\"", index == 0 ? 1 : classes[index - 1].itemSize + 1)
+        sink.attribute("  <size from=\"", index == 0 ? 1 : classes[index - 1].itemSize &+ 1)
         sink.attribute("\" to=\"", row.itemSize)
-        sink.attribute("\" total=\"", row.freeItems * row.itemSize)
+        sink.attribute("\" total=\"", row.freeItems &* row.itemSize)
         sink.attribute("\" count=\"", row.freeItems)
         sink.write("\"/>\n")
-        freeBytes += row.freeItems * row.itemSize
+        freeBytes &+= row.freeItems &* row.itemSize
       }
       sink.write("</sizes>\n")
       writeTotals(&sink, freeBytes: freeBytes)
@@ -109,7 +109,7 @@ import MempoolCore
 
     fileprivate var freeItemCount: UInt {
       var count: UInt = 0
-      for index in 0..<min(Int(classCount), classes.count) { count += classes[index].freeItems }
+      for index in 0..<min(Int(classCount), classes.count) { count &+= classes[index].freeItems }
       return count
     }
   }

@@ -85,6 +85,48 @@ import Testing
     #expect(text.text.contains("18446744073709551615  15.9 EiB\n"))
   }
 
+  /// Whatever is read, together or one after the other: no sum and no difference ends the process.
+  @Test func noFigureTraps() async {
+    await #expect(processExitsWith: .success) {
+      do { try Self.readAbsurdities() } catch { Issue.record("\(error)") }
+    }
+  }
+
+  private static func readAbsurdities() throws {
+    let test = try TestPool(.elastic)
+    let pool = test.pool
+    for size in [10, 100, 3_000, 9_000, 90_000, 2 << 20] { _ = pool.allocate(UInt(size)) }
+    pool.deallocate(pool.allocate(10_000))
+    let heap = pool.threadHeap()!
+    let words: [AtomicPointer] = [
+      pool.spans.liveBytes, pool.spans.liveCount, pool.spans.peakBytes, heap.cachedRunBytes, heap.collected,
+      heap.requested, heap.sampledBytes, heap.sampledSlots, pool.segments.limitHits,
+      pool.pointee.first.peakPages, pool.pointee.first.arena.usedBytes, pool.pointee.first.purgedBytes,
+      pool.snapshots,
+    ]
+    // One at a time, then all at once.
+    for changed in words.map({ [$0] }) + [words] {
+      for absurd: UInt in [.max, .max / 2, 0] {
+        let saved: [UInt] = changed.map { $0.loadRelaxed() }
+        for word in changed { word.storeRelaxed(absurd) }
+        let statistics = pool.statistics()
+        for (word, value) in zip(changed, saved) { word.storeRelaxed(value) }
+        _ = statistics.brokenInvariant(isQuiescent: true)
+        var sink = BytesSink()
+        statistics.writeText(to: &sink)
+        statistics.writeJSON(to: &sink)
+      }
+    }
+    try demand(pool.checkInvariants(), "not put back")
+    var largest = Self.numbered(classCount: 64)
+    _ = withUnsafeMutableBytes(of: &largest) { $0.initializeMemory(as: UInt8.self, repeating: 0xff) }
+    largest.classCount = 64
+    _ = largest.brokenInvariant(isQuiescent: false)
+    var sink = BytesSink()
+    largest.writeText(to: &sink)
+    largest.writeJSON(to: &sink)
+  }
+
   @Test func textHasALineForEachFigure() {
     let statistics = Self.numbered(classCount: 3)
     var figures = Figures()

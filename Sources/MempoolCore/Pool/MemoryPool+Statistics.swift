@@ -1,13 +1,16 @@
 import CMempoolShims
 
 extension UnsafeMutablePointer where Pointee == MemoryPool {
+  // Counters are read one after the other while threads change them: a part may be larger than its whole for a moment. So sums
+  // wrap and differences end at 0: a trap would end the process of somebody who only wanted to know.
+
   /// What this pool has counted so far. Any thread, any time; costs a walk over the accessible pages and the heaps, takes no
   /// lock, and never follows what another thread may take away: records stay readable until the pool is destroyed.
   public func statistics() -> PoolStatistics {
     var statistics = PoolStatistics()
     statistics.readSystemCounters()
     guard state.loadAcquire() == MemoryPool.State.ready else { return statistics }  // acquire: pairs with start(_:_:)
-    statistics.generation = snapshots.fetchAddRelaxed(1) + 1
+    statistics.generation = snapshots.fetchAddRelaxed(1) &+ 1
     statistics.classCount = UInt(SizeClass.count)
     for index in 0..<SizeClass.count { statistics.classes[index].itemSize = SizeClass.itemSize(index) }
     segments.first { segment in
@@ -18,16 +21,16 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     let spanBytes = spans.liveBytes.loadRelaxed()
     statistics.spanCount = spans.liveCount.loadRelaxed()
     statistics.spanBytes = spanBytes
-    statistics.allocatedBytes += spanBytes
-    statistics.activeBytes += spanBytes
-    statistics.committedBytes += spanBytes
-    statistics.mappedBytes += spanBytes
-    statistics.peakActiveBytes += spans.peakBytes.loadRelaxed()
+    statistics.allocatedBytes &+= spanBytes
+    statistics.activeBytes &+= spanBytes
+    statistics.committedBytes &+= spanBytes
+    statistics.mappedBytes &+= spanBytes
+    statistics.peakActiveBytes &+= spans.peakBytes.loadRelaxed()
     statistics.peakActiveBytes = max(statistics.peakActiveBytes, statistics.activeBytes)
     statistics.peakCommittedBytes = max(
-      statistics.peakActiveBytes + statistics.metadataBytes, statistics.committedBytes)
-    statistics.retainedBytes = statistics.mappedBytes - min(statistics.mappedBytes, statistics.committedBytes)
-    statistics.remoteFreesPushed += statistics.remoteFreesDrained
+      statistics.peakActiveBytes &+ statistics.metadataBytes, statistics.committedBytes)
+    statistics.retainedBytes = statistics.mappedBytes.minus(statistics.committedBytes)
+    statistics.remoteFreesPushed &+= statistics.remoteFreesDrained
     statistics.fallbackCount = fallbacks.loadRelaxed()
     statistics.fallbackLiveCount = fallbackLive.loadRelaxed()
     statistics.exhaustions = exhaustions.loadRelaxed()
@@ -39,7 +42,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     let pages = segment.pageCount.loadAcquire()  // acquire: pairs with grow(by:known:)
     var touched: UInt = 0, arenaPageBytes: UInt = 0
     for page in 0..<pages {
-      if segment.pointee.touched.advanced(by: Int(page / 64)).loadRelaxed() >> (page % 64) & 1 != 0 { touched += 1 }
+      if segment.pointee.touched.advanced(by: Int(page / 64)).loadRelaxed() >> (page % 64) & 1 != 0 { touched &+= 1 }
       let entry = segment.entry(page)
       if entry.isSlab {
         guard let record = entry.slab.loadPointerRelaxed() else { continue }
@@ -50,26 +53,26 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       let kind = entry.kind
       if kind == .fragments && entry.heads.loadRelaxed() | entry.lasts.loadRelaxed() == 0 { continue }
       let bytes = UInt(segment.pointee.bitmap.value(ofCell: Int(page)).nonzeroBitCount) << Page.fragmentShift
-      statistics.activeBytes += bytes
-      if kind == .metadata { arenaPageBytes += Page.byteCount }
+      statistics.activeBytes &+= bytes
+      if kind == .metadata { arenaPageBytes &+= Page.byteCount }
       if kind == .metadata || kind == .dense { continue }
-      statistics.allocatedBytes += bytes
-      statistics.runBytes += bytes
+      statistics.allocatedBytes &+= bytes
+      statistics.runBytes &+= bytes
     }
     let bitmapBytes = AtomicBitmap.byteCount(cellCount: Int(pages), runLengths: SegmentLayout.runLengths)
-    let tables = pages * UInt(MemoryLayout<PageEntry>.stride) + UInt(bitmapBytes) + (pages + 63) / 64 * 8
+    let tables = pages &* UInt(MemoryLayout<PageEntry>.stride) &+ UInt(bitmapBytes) &+ (pages &+ 63) / 64 &* 8
     let arenaBytes = segment.arena.usedBytes.loadRelaxed()
-    statistics.metadataBytes += tables + arenaBytes
+    statistics.metadataBytes &+= tables &+ arenaBytes
     // What of the arena lies in pages has been counted with them.
-    statistics.committedBytes += touched << Page.shift + tables + arenaBytes - min(arenaBytes, arenaPageBytes)
-    statistics.mappedBytes += segment.pointee.byteCount
-    statistics.peakActiveBytes += segment.peakPages.loadRelaxed() << Page.shift
-    statistics.purgedBytes += segment.purgedBytes.loadRelaxed()
-    statistics.purgePasses += segment.purgePasses.loadRelaxed()
-    statistics.claimPasses += segment.wait.passes
-    statistics.claimRetries += segment.wait.sleeps
-    statistics.claimSleeps += segment.wait.sleeps
-    statistics.claimFailures += segment.wait.failures
+    statistics.committedBytes &+= touched << Page.shift &+ tables &+ arenaBytes.minus(arenaPageBytes)
+    statistics.mappedBytes &+= segment.pointee.byteCount
+    statistics.peakActiveBytes &+= segment.peakPages.loadRelaxed() << Page.shift
+    statistics.purgedBytes &+= segment.purgedBytes.loadRelaxed()
+    statistics.purgePasses &+= segment.purgePasses.loadRelaxed()
+    statistics.claimPasses &+= segment.wait.passes
+    statistics.claimRetries &+= segment.wait.sleeps
+    statistics.claimSleeps &+= segment.wait.sleeps
+    statistics.claimFailures &+= segment.wait.failures
   }
 
   private func count(_ slab: SlabPointer, into statistics: inout PoolStatistics) {
@@ -78,20 +81,20 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     guard sizeClass < SizeClass.count, UInt(bitPattern: heap) != 0 else { return }
     let capacity = UInt(slab.pointee.itemCount)
     var taken: UInt = 0, uncollected: UInt = 0
-    for item in 1...max(capacity, 1) where slab.link(item) == SlabPointer.taken { taken += 1 }
-    for index in 0..<slab.cellCount { uncollected += UInt((~slab.cell(index << 6).loadRelaxed()).nonzeroBitCount) }
-    let live = taken - min(taken, uncollected)
+    for item in 1...max(capacity, 1) where slab.link(item) == SlabPointer.taken { taken &+= 1 }
+    for index in 0..<slab.cellCount { uncollected &+= UInt((~slab.cell(index << 6).loadRelaxed()).nonzeroBitCount) }
+    let live = taken.minus(uncollected)
     let itemSize = slab.pointee.itemSize, pageBytes = slab.pointee.pageCount << Page.shift
-    statistics.classes[sizeClass].slabs += 1
-    statistics.classes[sizeClass].capacity += capacity
-    statistics.classes[sizeClass].liveItems += live
-    statistics.allocatedBytes += live * itemSize
-    statistics.remoteFreesPushed += uncollected
-    if live > 0 { statistics.activeBytes += pageBytes }
+    statistics.classes[sizeClass].slabs &+= 1
+    statistics.classes[sizeClass].capacity &+= capacity
+    statistics.classes[sizeClass].liveItems &+= live
+    statistics.allocatedBytes &+= live &* itemSize
+    statistics.remoteFreesPushed &+= uncollected
+    if live > 0 { statistics.activeBytes &+= pageBytes }
     if registry.isOwned(heap.pointee.index) {
-      statistics.cachedBytes += (capacity - live) * itemSize
+      statistics.cachedBytes &+= capacity.minus(live) &* itemSize
     } else {
-      statistics.abandonedBytes += pageBytes
+      statistics.abandonedBytes &+= pageBytes
     }
   }
 
@@ -105,26 +108,27 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       sampledBytes &+= heap.sampledBytes.loadRelaxed()
       sampledSlots &+= heap.sampledSlots.loadRelaxed()
       let keptBytes = min(heap.cachedRunBytes.loadRelaxed(), statistics.runBytes)
-      statistics.runBytes -= keptBytes
-      statistics.allocatedBytes -= keptBytes
-      statistics.cachedBytes += keptBytes
+      statistics.runBytes = statistics.runBytes.minus(keptBytes)
+      statistics.allocatedBytes = statistics.allocatedBytes.minus(keptBytes)
+      statistics.cachedBytes &+= keptBytes
       if isDense {
         let dense = heap.dense.statistics()
-        statistics.allocatedBytes += dense.liveUnits * DensePage.unitBytes
-        statistics.cachedBytes += dense.freeUnits * DensePage.unitBytes
+        statistics.allocatedBytes &+= dense.liveUnits &* DensePage.unitBytes
+        statistics.cachedBytes &+= dense.freeUnits &* DensePage.unitBytes
       }
       if index == 0 { continue }
-      statistics.heapCount += 1
+      statistics.heapCount &+= 1
       if registry.isOwned(index) {
-        statistics.ownedHeapCount += 1
+        statistics.ownedHeapCount &+= 1
       } else if heap.slabs.loadRelaxed() > 0 {
-        statistics.abandonedHeapCount += 1
+        statistics.abandonedHeapCount &+= 1
       }
     }
     let share = sampledSlots == 0 ? 1 : Double(sampledBytes) / Double(sampledSlots)
+    let rest = statistics.allocatedBytes.minus(statistics.runBytes)
+    let estimate = Double(rest) * min(share, 1)
     statistics.requestedLiveEstimateBytes =
-      UInt(Double(statistics.allocatedBytes - statistics.runBytes) * min(share, 1)) + statistics.runBytes
-      + spans.liveBytes.loadRelaxed()
+      (estimate < 0x1p63 ? UInt(estimate) : rest) &+ statistics.runBytes &+ spans.liveBytes.loadRelaxed()
   }
 
   /// Whether everything that can be compared agrees: bitmaps and hints, each slab's free set, cells and count, lists and

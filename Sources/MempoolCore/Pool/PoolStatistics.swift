@@ -112,6 +112,11 @@ public struct PoolStatistics: Sendable {
   public init() {}
 }
 
+extension UInt {
+  /// The difference, or 0.
+  func minus(_ other: UInt) -> UInt { self > other ? self &- other : 0 }
+}
+
 /// What a pool holds of one size class.
 public struct ClassStatistics: Sendable {
   /// Bytes of one item.
@@ -198,7 +203,7 @@ extension PoolStatistics {
   /// The first relation between the figures that does not hold, as a sentence; nil when all do. While threads run only the
   /// relations that no interleaving can break are looked at.
   public func brokenInvariant(isQuiescent: Bool) -> StaticString? {
-    if ownedHeapCount + abandonedHeapCount > heapCount { return "more heaps are owned or abandoned than were made" }
+    if ownedHeapCount &+ abandonedHeapCount > heapCount { return "more heaps are owned or abandoned than were made" }
     if classCount > UInt(classes.count) { return "more size classes than rows" }
     guard isQuiescent else { return nil }
     if allocatedBytes > activeBytes { return "more is allocated than active" }

@@ -36,7 +36,8 @@ struct StatisticsText<Sink: ByteSink>: StatisticsVisitor {
     column(row.liveItems)
     column(row.slabs)
     column(row.capacity)
-    let percent = row.capacity == 0 ? 0 : UInt(truncatingIfNeeded: UInt64(row.liveItems) * 100 / UInt64(row.capacity))
+    let hundredfold = min(row.liveItems, row.capacity).multipliedFullWidth(by: 100)
+    let percent = row.capacity == 0 ? 0 : row.capacity.dividingFullWidth(hundredfold).quotient
     sink.write(byte: UInt8(ascii: " "), count: 7 - percent.digitCount)
     sink.write(decimal: percent)
     sink.write("%\n")

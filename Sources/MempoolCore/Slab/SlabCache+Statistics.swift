@@ -40,14 +40,14 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
     forEachLeases { statistics.refills &+= $0.refills.loadRelaxed() }
     pagesLock.lockRead()
     forEachPage { page in
-      statistics.pageCount += 1
-      statistics.byteCount += page.pointee.pageCount << Page.shift
-      statistics.capacity += page.pointee.itemCount
+      statistics.pageCount &+= 1
+      statistics.byteCount &+= page.pointee.pageCount << Page.shift
+      statistics.capacity &+= page.pointee.itemCount
       for cell in 0..<page.cellCount {
         let taken = page.cell(cell).loadRelaxed() & ~page.surplus(cell), held = page.held(cell).loadRelaxed()
-        statistics.liveItems += UInt((taken & ~held).nonzeroBitCount)
-        statistics.heldItems += UInt((taken & held).nonzeroBitCount)
-        if page.lessee(cell).loadRelaxed() != 0 { statistics.leasedCells += 1 }
+        statistics.liveItems &+= UInt((taken & ~held).nonzeroBitCount)
+        statistics.heldItems &+= UInt((taken & held).nonzeroBitCount)
+        if page.lessee(cell).loadRelaxed() != 0 { statistics.leasedCells &+= 1 }
       }
     }
     pagesLock.unlockRead()
