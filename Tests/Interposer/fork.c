@@ -37,7 +37,9 @@ static void *childWorker(void *seed) {
 }
 
 // Handlers that allocate, made before and after the allocator made its own.
-static void allocates(void) { free(malloc(3000)); }
+static void allocates(void) {
+  for (size_t size = 3; size < 5000000; size *= 5) free(malloc(size));
+}
 
 static int child(int depth) {
   for (int i = 0; i < sharedCount; i++) {

@@ -19,9 +19,13 @@ public struct MemoryPool {
 
   enum State {
     static var new: UInt { 0 }
+    /// With the number of the process above it.
     static var starting: UInt { 1 }
     static var ready: UInt { 2 }
     static var passThrough: UInt { 3 }
+
+    static var kind: UInt { 3 }
+    static var processShift: UInt { 2 }
   }
 }
 

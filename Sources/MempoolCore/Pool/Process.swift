@@ -141,13 +141,22 @@ enum Process {
   }
 
   static func prepareFork() {
-    forEachLock { if !$0.isHeldByThisThread { $0.lock() } }
+    forEachLock { $0.lockForFork() }
     forEachCache { $0.pagesLock.lockWrite() }
   }
 
   static func forkedParent() {
     forEachCache { $0.pagesLock.unlockWrite() }
-    forEachLock { $0.unlock() }
+    forEachLock { $0.unlockAfterFork() }
+  }
+
+  /// In a forked child whose parent was about to start the shared pool: forgets what that start did up to then. There was no
+  /// other pool, and no cache; whoever held the locks is gone.
+  static func forgetStart() {
+    lock.resetAfterFork()
+    EnvironmentRecord.lock.resetAfterFork()
+    head.storeRelaxed(0)
+    cacheHead.storeRelaxed(0)
   }
 
   static func forkedChild() {
@@ -171,13 +180,16 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   func start() -> Bool {
     while true {
       let seen = state.loadAcquire()  // acquire: pairs with the releases in start(_:_:) and here
-      if seen >= MemoryPool.State.ready { return true }
-      if seen == MemoryPool.State.starting {
+      if seen & MemoryPool.State.kind >= MemoryPool.State.ready { return true }
+      let mine = MemoryPool.State.starting | mp_process_id() << MemoryPool.State.processShift
+      if seen == mine {
         mp_sleep_nanoseconds(1000)
         continue
       }
+      // Another process's number: this one was forked while a thread of its parent's was here, which is not in this one.
       // acquire: pairs with the release of a start that failed
-      if state.compareAndSwapAcquire(MemoryPool.State.new, MemoryPool.State.starting) == MemoryPool.State.new {
+      if state.compareAndSwapAcquire(seen, mine) == seen {
+        if seen != MemoryPool.State.new { Process.forgetStart() }
         return startShared()
       }
     }
