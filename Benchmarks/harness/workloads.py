@@ -17,7 +17,7 @@ class Workload:
         told = run_workload(
             allocator, self.program, [*self.arguments, "--threads", self.threads, "--scale", round(self.scale * factor, 5)]
         )
-        return {key: told[key] for key in ("seconds", "peak_KiB", "operations", "after_rest_KiB") if key in told}
+        return {key: told[key] for key in ("seconds", "cpu", "peak_KiB", "operations", "after_rest_KiB") if key in told}
 
 
 # Name, program, arguments, scale: so that glibc takes between one and five seconds on two quiet processors.
