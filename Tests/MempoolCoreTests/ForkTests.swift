@@ -94,6 +94,10 @@ private enum Forks {
     let fork = fork
     let child = fork()
     if child == 0 {
+      // The runner's threads block signals, and a child would wait for ever with what it inherits.
+      var none = sigset_t()
+      sigemptyset(&none)
+      pthread_sigmask(SIG_SETMASK, &none, nil)
       alarm(20)
       _exit(body())
     }
