@@ -53,7 +53,7 @@ stress: ground ## Run the stress scenarios under a sanitizer
 	  --scratch-path .build-stress-$(SANITIZE) mempool-stress --scenario $(SCENARIO) --seconds $(SECONDS) \
 	  $(if $(THREADS),--threads $(THREADS)) $(if $(SEED),--seed $(SEED))
 
-bench: libraries ## Run the benchmark suite on six allocators (Benchmarks/README.md; half an hour; QUICK=1: 3 minutes)
+bench: libraries ## Run the benchmark suite on six allocators (Benchmarks/README.md; 40 minutes; QUICK=1: 3 minutes)
 	@scripts/need python3
 	@Benchmarks/suite $(if $(QUICK),--quick) $(BENCH)
 

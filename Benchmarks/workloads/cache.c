@@ -6,7 +6,7 @@
 //                   allocator that hands it out again to that thread leaves them side by side for ever (passive)
 #include "workload.h"
 
-enum { size = 8, writes = 400, rounds = 9600000 };
+enum { size = 8, writes = 400, rounds = 13000000 };
 
 static void *given[1000];
 

@@ -1,7 +1,7 @@
 // Blocks of 64 KiB to 32 MiB, each magnitude as often as any other, six a thread, replaced at random; each page is written.
 #include "workload.h"
 
-enum { slots = 6, replacements = 1400 };
+enum { slots = 6, replacements = 2000 };
 
 static void body(int number) {
   random_t random = (random_t)number;
