@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -243,6 +244,32 @@ static pthread_key_t exit_key;
 
 int mp_thread_exit_register(void (*on_exit)(void *)) { return pthread_key_create(&exit_key, on_exit); }
 void mp_thread_exit_arm(void) { pthread_setspecific(exit_key, &mp_thread_block_storage); }
+
+mp_word mp_purger_state;
+
+static void *run_in_background(void *body) {
+  ((void (*)(void))body)();
+  return NULL;
+}
+
+int mp_background_start(void (*body)(void)) {
+  int saved = errno, failure;
+  pthread_t thread;
+  pthread_attr_t attributes;
+  sigset_t all, before;
+  if (pthread_attr_init(&attributes)) return -1;
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  // Virtual: what a thread with large thread-local data of other libraries needs besides its own few frames.
+  pthread_attr_setstacksize(&attributes, 256 * 1024);
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  failure = pthread_create(&thread, &attributes, run_in_background, (void *)body);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  pthread_attr_destroy(&attributes);
+  errno = saved;
+  return failure ? -1 : 0;
+}
+
 int mp_fork_register(void (*prepare)(void), void (*parent)(void), void (*child)(void)) {
   return pthread_atfork(prepare, parent, child);
 }

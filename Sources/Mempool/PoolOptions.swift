@@ -50,7 +50,7 @@ public struct PoolOptions: Sendable {
   public var maxRetries: Int?
   /// How long it sleeps, at least, before each of these; nil: what `MPWAITTIME` says, or 1 µs.
   public var waitTime: Duration?
-  /// How long idle pages within the pool's budget are kept; nil: what `MEMPOOL_PURGE_DELAY` says, or 1 s.
+  /// How long idle pages are kept; nil: what `MEMPOOL_PURGE_DELAY` says, or 1 s.
   public var purgeDelay: Duration?
 
   /// Options that differ from the defaults in what is named.

@@ -45,6 +45,7 @@ import Testing
     #expect(settings.exhaustion == .fail)
     #expect(settings.smallObjects == .classes)
     #expect(settings.purgeDelayMilliseconds == 1000)
+    #expect(settings.hasPurgeThread)
     #expect(settings.statisticsFormat == nil)
     #expect(settings.statisticsProcess == 0)
     #expect(settings.statisticsPath.isEmpty)
@@ -55,6 +56,7 @@ import Testing
     let (settings, lines) = Self.read([
       "MPMAXRETRIES": "0", "MPWAITTIME": "250", "MEMPOOL_RESERVE": "2T", "MEMPOOL_FIXED": "64m", "MEMPOOL_LOCK": "1",
       "MEMPOOL_PREFAULT": "0", "MEMPOOL_EXHAUSTION": "system", "MEMPOOL_SMALL": "dense", "MEMPOOL_PURGE_DELAY": "0",
+      "MEMPOOL_PURGE_THREAD": "0",
       "MEMPOOL_SHOW_STATS": "json", "MEMPOOL_STATS_FILE": "/tmp/a%pb",
       "MEMPOOL_STATS_PROCESS": "4711",
     ])
@@ -68,6 +70,7 @@ import Testing
     #expect(settings.exhaustion == .system)
     #expect(settings.smallObjects == .dense)
     #expect(settings.purgeDelayMilliseconds == 0)
+    #expect(!settings.hasPurgeThread)
     #expect(settings.statisticsFormat == .json)
     #expect(settings.statisticsProcess == 4711)
     #expect(settings.statisticsPath.withCString { String(cString: $0) } == "/tmp/a\(getpid())b")

@@ -57,8 +57,16 @@ _Noreturn void mp_abort(void);
 // --- Threads. `on_exit` runs in each round of key destructors in which the thread was armed.
 int mp_thread_exit_register(void (*_Nonnull on_exit)(void *_Nullable));         // once a process
 void mp_thread_exit_arm(void);
+// Runs `body`, which never returns, on a thread of its own that handles no signal. Allocates. 0, or -1.
+int mp_background_start(void (*_Nonnull body)(void));
 int mp_fork_register(void (*_Nonnull prepare)(void), void (*_Nonnull parent)(void), void (*_Nonnull child)(void));
 int mp_at_exit(void (*_Nonnull handler)(void));
+
+// One word: what the thread that purges is doing.
+MP_INLINE mp_word *_Nonnull mp_purger_address(void) {
+  extern mp_word mp_purger_state __attribute__((visibility("hidden")));
+  return &mp_purger_state;
+}
 
 // --- The system's own allocator, for pass-through pools and fall-back.
 void *_Nullable mp_system_malloc(size_t byte_count);

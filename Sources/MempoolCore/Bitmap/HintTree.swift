@@ -105,16 +105,31 @@ struct HintTree {
 
   /// Which of the children in `mask` are full: cells without a run, or hint words full of set bits.
   func fullChildren(_ level: Int, _ index: Int, _ mask: UInt) -> UInt {
+    level == 0 ? fullCells(index, mask) : fullWords(level, index, mask)
+  }
+
+  private func fullCells(_ index: Int, _ mask: UInt) -> UInt {
+    var full: UInt = 0
+    var rest = mask
+    let itemCount = bitmap.itemCount
+    while rest != 0 {
+      let bit = rest.trailingZeroBitCount
+      let cell = index << Self.shift + bit
+      let value = bitmap.word(ofCell: cell).loadRelaxed() | Cell.surplus(beyond: itemCount - cell << Cell.indexShift)
+      // Whole cells that come and go are the most of it.
+      if value == ~0 || value != 0 && !Cell.hasRun(of: runLength, in: value) { full |= 1 << UInt(bit) }
+      rest &= rest - 1
+    }
+    return full
+  }
+
+  private func fullWords(_ level: Int, _ index: Int, _ mask: UInt) -> UInt {
     var full: UInt = 0
     var rest = mask
     while rest != 0 {
       let bit = rest.trailingZeroBitCount
       let child = index << Self.shift + bit
-      let isFull =
-        level == 0
-        ? !Cell.hasRun(of: runLength, in: bitmap.paddedValue(ofCell: child))
-        : word(level - 1, child).loadRelaxed() | surplus(level - 1, child) == ~0
-      if isFull { full |= 1 << UInt(bit) }
+      if word(level - 1, child).loadRelaxed() | surplus(level - 1, child) == ~0 { full |= 1 << UInt(bit) }
       rest &= rest - 1
     }
     return full

@@ -61,7 +61,22 @@ extension UnsafeMutablePointer where Pointee == Slab {
     guard left > 0 else { return false }
     let count = min(left, max(4096 / pointee.itemSize, 4))
     let last = first + count - 1
-    for item in first..<last { setLink(item, UInt16(item + 1)) }
+    // Four links at a time, where they make a word.
+    var item = first
+    while item & 3 != 0, item < last {
+      setLink(item, UInt16(item + 1))
+      item += 1
+    }
+    var four = item &* 0x0001_0001_0001_0001 &+ 0x0004_0003_0002_0001
+    while item + 3 < last {
+      AtomicPointer(self, word: Slab.linksWord + Int(item / 4)).storeRelaxed(four)
+      four &+= 0x0004_0004_0004_0004
+      item += 4
+    }
+    while item < last {
+      setLink(item, UInt16(item + 1))
+      item += 1
+    }
     setLink(last, 0)
     pointee.carved = UInt16(last)
     pointee.head = UInt16(first)

@@ -162,6 +162,21 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
 
   // MARK: Freeing
 
+  /// The same as ``settle(_:)``, by the thread whose first heap this is, and which may allocate next: a slab that was full
+  /// takes the place of a current one that is. Replacing objects of slabs that are all full then takes one slow path, not two.
+  @inline(__always)
+  func settleOwn(_ slab: SlabPointer) {
+    if slab.pointee.place == .full {
+      let sizeClass = Int(slab.pointee.sizeClass), seat = current(sizeClass)
+      if !seat.hasRoom {
+        if seat != Self.emptySlab { seat.setPlace(.full) }
+        slab.setPlace(.current)
+        return setCurrent(sizeClass, slab)
+      }
+    }
+    settle(slab)
+  }
+
   /// Puts a slab where it belongs after items came back: it may have room again, or be empty. By the owner.
   func settle(_ slab: SlabPointer) {
     switch slab.pointee.place {

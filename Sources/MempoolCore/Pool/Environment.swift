@@ -18,6 +18,8 @@ public struct EnvironmentSettings: Sendable {
   public private(set) var exhaustion = PoolOptions.Exhaustion.fail
   public private(set) var smallObjects = PoolOptions.SmallObjects.classes
   public private(set) var purgeDelayMilliseconds: UInt = 0
+  /// Whether there may be a thread that returns idle pages.
+  public private(set) var hasPurgeThread = true
   /// How the statistics are written when the process exits; nil: not at all.
   public private(set) var statisticsFormat: StatisticsFormat?
   /// Where they go then; empty: standard error.
@@ -98,6 +100,7 @@ public struct EnvironmentSettings: Sendable {
     case .exhaustion: exhaustion = PoolOptions.Exhaustion(rawValue: value).unsafelyUnwrapped
     case .small: smallObjects = PoolOptions.SmallObjects(rawValue: value).unsafelyUnwrapped
     case .purgeDelay: purgeDelayMilliseconds = value
+    case .purgeThread: hasPurgeThread = value == 1
     case .showStatistics: statisticsFormat = value == 0 ? nil : value == 3 ? .json : .text
     case .statisticsFile: break
     case .statisticsProcess: statisticsProcess = value

@@ -1,7 +1,7 @@
 /// A variable of the environment that this package reads. The table in ``row`` drives the parser, the defaults,
 /// `mempool info --environment` and the documentation.
 public enum EnvironmentVariable: UInt, Sendable {
-  case maxRetries, waitTime, reserve, fixed, lock, prefault, exhaustion, small, purgeDelay
+  case maxRetries, waitTime, reserve, fixed, lock, prefault, exhaustion, small, purgeDelay, purgeThread
   case showStatistics, statisticsFile, statisticsProcess
 
   public static var count: UInt { statisticsProcess.rawValue + 1 }
@@ -75,7 +75,11 @@ public enum EnvironmentVariable: UInt, Sendable {
     case .purgeDelay:
       Row(
         "MEMPOOL_PURGE_DELAY", .number(minimum: 0, maximum: 86_400_000), unit: "ms", standard: "1000",
-        "How long idle pages within the budget are kept before they go back to the system.")
+        "How long idle pages are kept before they go back to the system; 0: not at all.")
+    case .purgeThread:
+      Row(
+        "MEMPOOL_PURGE_THREAD", .choice("0|1"), standard: "1",
+        "Once a process has threads and 2 MiB, one more thread returns idle pages; without it whoever frees them does.")
     case .showStatistics:
       Row(
         "MEMPOOL_SHOW_STATS", .choice("0|1|text|json"), standard: "0",

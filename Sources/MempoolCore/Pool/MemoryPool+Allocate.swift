@@ -106,10 +106,11 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   func allocateSlow(_ byteCount: UInt, _ call: StaticString) -> UnsafeMutableRawPointer? {
     guard start() else { return exhausted(byteCount, call) }
     if isPassThrough { return mp_system_malloc(Int(bitPattern: byteCount)) ?? exhausted(byteCount, call) }
-    if byteCount <= SizeClass.largest {
-      return allocateSmall(byteCount, SizeClass.index(byteCount)) ?? exhausted(byteCount, call)
-    }
-    return allocateLarge(byteCount)?.pointer ?? exhausted(byteCount, call)
+    let pointer =
+      byteCount <= SizeClass.largest
+      ? allocateSmall(byteCount, SizeClass.index(byteCount)) : allocateLarge(byteCount)?.pointer
+    if Purger.state.loadRelaxed() == Purger.State.none, Process.hasThreads { Process.startPurger() }
+    return pointer ?? exhausted(byteCount, call)
   }
 
   private func allocateSmall(_ byteCount: UInt, _ sizeClass: Int) -> UnsafeMutableRawPointer? {

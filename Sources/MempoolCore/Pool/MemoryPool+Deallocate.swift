@@ -40,7 +40,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   static func deallocateRest(_ slab: SlabPointer?, _ pool: MemoryPoolPointer, _ item: UInt, _ call: StaticString) {
     guard let slab else { return pool.deallocateSlow(UnsafeMutableRawPointer(bitPattern: item), call) }
     let heap = slab.pointee.heap
-    if item == 0 { return heap.settle(slab) }
+    if item == 0 { return heap.settleOwn(slab) }
     if slab.link(item) != SlabPointer.taken || heap.owner.loadRelaxed() == UInt(bitPattern: threadBlock()) {
       return pool.deallocateSlow(UnsafeMutableRawPointer(bitPattern: slab.address(item)), call)
     }
@@ -62,6 +62,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   func deallocateSlow(_ pointer: UnsafeMutableRawPointer?, _ call: StaticString) {
     guard let pointer else { return }
     if isPassThrough { return mp_system_free(pointer) }
+    introduce(threadBlock())
     switch locate(pointer, call) {
     case .item(let slab, let item): deallocate(slab, item, call)
     case .run(let segment, let head, let count):

@@ -135,6 +135,10 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   /// places, pages and their owners, spans, heaps, records, and the address map's entries of all of them. Only when no other call on the pool is running; what is broken goes to standard error.
   public func checkInvariants() -> Bool {
     guard state.loadAcquire() == MemoryPool.State.ready else { return true }  // acquire: pairs with start(_:_:)
+    return Process.withoutPurger { checkParts() }
+  }
+
+  private func checkParts() -> Bool {
     // First that the lists end.
     guard segments.checkInvariants(), spans.checkInvariants() else { return false }
     var isSound = true

@@ -51,14 +51,25 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     return nil
   }
 
+  /// Lets a thread that only frees take the usual way, too: it learns where the shared pool's first pages are. It gets no heap.
+  func introduce(_ block: ThreadBlock) {
+    guard self == .shared, block.pointee.state == UInt(MP_THREAD_NEW), state.loadRelaxed() == MemoryPool.State.ready
+    else { return }
+    show(block)
+  }
+
+  private func show(_ block: ThreadBlock) {
+    block.pointee.base = pointee.first.pointee.base
+    block.pointee.byte_count = pointee.first.pageBytes
+    block.pointee.pages = UnsafeMutableRawPointer(pointee.first.pointee.entries)
+  }
+
   // The first slow path of a thread in the shared pool.
   private func startThread(_ block: ThreadBlock) -> ThreadHeapPointer? {
     guard start(), !isPassThrough else { return nil }
     Process.number(block)
     guard let heap = registry.acquire(for: block) else { return nil }
-    block.pointee.base = pointee.first.pointee.base
-    block.pointee.byte_count = pointee.first.pageBytes
-    block.pointee.pages = UnsafeMutableRawPointer(pointee.first.pointee.entries)
+    show(block)
     block.pointee.heap = UInt(bitPattern: heap)
     block.pointee.state = UInt(MP_THREAD_LIVE)
     mp_thread_exit_arm()  // may allocate

@@ -40,7 +40,7 @@ public struct PoolOptions: Sendable {
   public var maxRetries: UInt?
   /// Nanoseconds that it sleeps before each; nil: `MPWAITTIME`, or 1000.
   public var waitNanoseconds: UInt?
-  /// Milliseconds that idle pages within the budget are kept; nil: `MEMPOOL_PURGE_DELAY`, or 1000.
+  /// Milliseconds that idle pages are kept; nil: `MEMPOOL_PURGE_DELAY`, or 1000.
   public var purgeDelayMilliseconds: UInt?
 
   public init() {}

@@ -17,7 +17,10 @@ enum Process {
   // The first slab cache; the others through its own link.
   static var cacheHead: AtomicPointer { word.advanced(by: 4) }
 
-  static var byteCount: Int { 5 * 8 }
+  // Threads that had been numbered when this process was forked, but for the one that lives on.
+  private static var threadsBefore: AtomicPointer { word.advanced(by: 5) }
+
+  static var byteCount: Int { 6 * 8 }
 
   /// An id that no pool and no cache has had.
   static func makeID() -> UInt { lastID.fetchAddRelaxed(1) + 1 }
@@ -93,6 +96,9 @@ enum Process {
     if block.pointee.number == 0 { block.pointee.number = threads.fetchAddRelaxed(1) + 1 }
   }
 
+  /// Whether a second thread has allocated in this process.
+  static var hasThreads: Bool { threads.loadRelaxed() &- threadsBefore.loadRelaxed() > 1 }
+
   /// Gives up what an exiting thread holds, in the first round of key destructors that comes by. Later ones cannot be counted
   /// on: a thread may first allocate in an exit handler, and tools finish the thread in the last round. Handlers that still
   /// come free as others do, and allocate from the late heap.
@@ -161,6 +167,8 @@ enum Process {
 
   static func forkedChild() {
     forEachLock { $0.resetAfterFork() }
+    threadsBefore.storeRelaxed(threads.loadRelaxed() &- 1)
+    if Purger.state.loadRelaxed() != Purger.State.off { Purger.state.storeRelaxed(Purger.State.none) }
     forEachCache { $0.forkedChild(own: UInt(bitPattern: threadBlock())) }
     let block = threadBlock()
     forEachPool { pool in

@@ -273,6 +273,13 @@ extension UnsafeMutablePointer where Pointee == Segment {
     var item = first
     while item < first + count {
       let rest = first + count - item
+      if item & (Page.fragmentCount - 1) == 0, rest >= Page.fragmentCount {
+        let pages = rest / Page.fragmentCount
+        _ = pointee.bitmap.releaseCells(itemCount: Int(pages * Page.fragmentCount), at: Int(item))
+        emptied += pages
+        item += pages * Page.fragmentCount
+        continue
+      }
       let inCell = min(rest, Page.fragmentCount - item & (Page.fragmentCount - 1))
       let release = pointee.bitmap.release(run: Int(inCell), at: Int(item))
       let mask = Cell.mask(Int(inCell), at: Int(item & (Page.fragmentCount - 1)))

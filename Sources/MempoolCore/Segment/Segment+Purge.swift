@@ -1,8 +1,9 @@
 import CMempoolShims
 
-/// Giving memory back. Idle pages are kept up to a budget, the larger of 1 MiB and an eighth of what is in use; what goes
-/// beyond is returned at once by whoever releases it. What stayed idle for a whole purge delay is returned by whoever next
-/// takes or releases a page. Only elastic segments are purged. No lock: a purge holds the pages that it purges, as a claim does.
+/// Giving memory back. What stayed idle for a whole purge delay is returned: by the ``Purger``, or, where there is none, by
+/// whoever next takes or releases a page. Where there is none, idle pages are also kept to a budget, the larger of 1 MiB and an
+/// eighth of what is in use; what goes beyond is returned at once by whoever releases it, as nobody may come by again. Only
+/// elastic segments are purged. No lock: a purge holds the pages that it purges, as a claim does.
 extension UnsafeMutablePointer where Pointee == Segment {
   private var idleFloor: UInt { (1 << 20) >> Page.shift }
 
@@ -29,6 +30,7 @@ extension UnsafeMutablePointer where Pointee == Segment {
     _ = usedPages.fetchAddRelaxed(0 &- pages)
     _ = idlePages.fetchAddRelaxed(pages)
     guard pointee.backing == .elastic else { return }
+    if hasPurger, Purger.takesOver() { return }
     let idle = count(idlePages), budget = idleBudget
     if idle > budget {
       // Half of the budget more than must be, so that the next release need not purge again.
@@ -38,9 +40,20 @@ extension UnsafeMutablePointer where Pointee == Segment {
     }
   }
 
-  /// At most once a purge delay: what nobody needed since the last time goes back.
+  // A segment of no pool is nobody's to purge, and without a delay pages go back at once.
+  private var hasPurger: Bool { pointee.list != 0 && pointee.purgeDelay != 0 }
+
+  var hasIdlePages: Bool { count(idlePages) > 0 }
+
+  /// What the purger does, by anybody who comes by where there is none.
   func purgeWhatStayedIdle() {
-    guard pointee.backing == .elastic, count(idlePages) > 0 else { return }
+    if hasPurger, Purger.isThere { return }
+    purgeUnneeded()
+  }
+
+  /// At most once a purge delay: what nobody needed since the last time goes back.
+  func purgeUnneeded() {
+    guard pointee.backing == .elastic, hasIdlePages else { return }
     let now = UInt(mp_clock_nanoseconds() / 1_000_000)
     let last = tick.loadRelaxed()
     guard now &- last >= pointee.purgeDelay, tick.compareAndSwapRelaxed(last, now) == last else { return }

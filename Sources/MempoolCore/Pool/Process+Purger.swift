@@ -1,0 +1,51 @@
+import CMempoolShims
+
+extension Process {
+  /// What a process must have taken for a purger to be worth its stack.
+  private static var purgerFloor: UInt { (2 << 20) >> Page.shift }
+
+  /// Starts the purger, of which there is none, when the process has taken enough. At the end of an allocation's slow path, where this thread holds nothing of the
+  /// allocator's: starting a thread allocates. Not at the end of a free: libc frees under locks that starting a thread takes.
+  static func startPurger() {
+    let pool = MemoryPoolPointer.shared
+    guard pool.isElastic, pool.pointee.first.pointee.purgeDelay != 0 else { return }
+    guard pool.pointee.first.usedPages.loadRelaxed() > purgerFloor else { return }
+    guard
+      Purger.state.compareAndSwapRelaxed(Purger.State.none, Purger.State.starting) == Purger.State.none
+    else { return }
+    let isWanted = EnvironmentSettings.process.pointee.hasPurgeThread
+    Purger.state.storeRelaxed(isWanted ? Purger.State.awake : Purger.State.off)
+    if isWanted, mp_background_start({ Process.purgeForEver() }) != 0 { Purger.state.storeRelaxed(Purger.State.off) }
+  }
+
+  private static func purgeForEver() {
+    let delay = max(10, EnvironmentSettings.process.pointee.purgeDelayMilliseconds)
+    while true {
+      mp_sleep_nanoseconds(UInt64(min(delay, 3_600_000)) * 1_000_000)
+      forEachElasticSegment { $0.purgeUnneeded() }
+      if !hasIdlePages { Purger.park { hasIdlePages } }
+    }
+  }
+
+  private static var hasIdlePages: Bool {
+    var found = false
+    forEachElasticSegment { if $0.hasIdlePages { found = true } }
+    return found
+  }
+
+  /// Runs `body` while the purger holds no page.
+  static func withoutPurger<Result>(_ body: () -> Result) -> Result { lock.withLock(body) }
+
+  // Under the lock: a pool that is being destroyed is out of the list, and a fork finds no purge half done.
+  private static func forEachElasticSegment(_ body: (SegmentPointer) -> Void) {
+    lock.withLock {
+      forEachPool { pool in
+        guard pool.state.loadAcquire() == MemoryPool.State.ready else { return }  // acquire: pairs with start(_:_:)
+        pool.segments.first { segment in
+          if segment.pointee.backing == .elastic { body(segment) }
+          return false
+        }
+      }
+    }
+  }
+}
