@@ -89,7 +89,7 @@ final class Run: @unchecked Sendable {  // what threads share is atomic or under
   /// The invariants of every pool, and that nothing is lost in it; only when nothing runs and everything has been freed.
   private func checkInvariants() {
     for (kind, pool) in pools where !hasFailed {
-      if !pool.checkInvariants() { fail("the \(kind) pool's invariants do not hold after round \(rounds)") }
+      if !pool.isSound() { fail("the \(kind) pool's invariants do not hold after round \(rounds)") }
       let statistics = pool.statistics()
       if statistics.allocatedBytes != 0 {
         fail("the \(kind) pool counts \(statistics.allocatedBytes) bytes after round \(rounds) that nobody has")

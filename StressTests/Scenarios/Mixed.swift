@@ -30,7 +30,7 @@ final class Mixed: Scenario {
     repeat {
       for _ in 0..<worker.random.within(1...2000) where worker.step() { act(worker) }
     } while meeting.meet(worker) {
-      if !worker.pool.checkInvariants() {
+      if !worker.pool.isSound() {
         worker.run.fail("the pool's invariants do not hold in mid-round", in: worker)
       }
     }

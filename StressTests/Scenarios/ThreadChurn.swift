@@ -33,7 +33,7 @@ final class ThreadChurn: Scenario {
     repeat {
       for _ in 0..<worker.random.within(1...4) where worker.step() && !worker.run.hasFailed { receiveVisitor(worker) }
     } while meeting.meet(worker) {
-      if !worker.pool.checkInvariants() {
+      if !worker.pool.isSound() {
         worker.run.fail("the pool's invariants do not hold in mid-round", in: worker)
       }
     }

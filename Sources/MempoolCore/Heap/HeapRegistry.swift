@@ -176,10 +176,10 @@ extension UnsafeMutablePointer where Pointee == HeapRegistry {
         if !isOwned(0) || heap.owner.loadRelaxed() != 0 {
           return broken("the late heap is somebody's, or may be adopted")
         }
-        continue
       }
-      if isOwned(index) != (heap.owner.loadRelaxed() != 0) {
-        return broken("a heap owned by nobody, or without its bit")
+      // Its bit without an owner: the late heap and those beside it, and what a thread that ends is about to give up.
+      if !isOwned(index), heap.owner.loadRelaxed() != 0 {
+        return broken("a heap that is somebody's, without its bit")
       }
       if !isOwned(index) { continue }
       owned += 1
