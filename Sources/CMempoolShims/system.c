@@ -89,6 +89,14 @@ int mp_pages_purge(void *address, size_t byte_count) {
   return 0;
 }
 
+int mp_pages_lend(void *address, size_t byte_count) {
+  if (counted(&counters.purge)) return failed();
+#if defined(MADV_FREE)
+  if (madvise(address, byte_count, MADV_FREE) == 0) return 0;  // not of locked memory, nor on an old kernel
+#endif
+  return madvise(address, byte_count, MADV_DONTNEED) ? failed() : 0;
+}
+
 int mp_pages_release(void *address, size_t byte_count) {
   if (counted(&counters.release) || munmap(address, byte_count)) return failed();
   return 0;

@@ -159,7 +159,7 @@ extension MemoryPool {
   ///   - byteCount: The new size. A size below half of the old one moves the object, so that memory is really given back.
   /// - Returns: An object whose first `min(old, new)` bytes are those of `pointer`.
   /// - Throws: ``PoolError/outOfMemory`` or ``PoolError/invalidArgument``; `pointer` is then as it was.
-  /// - Complexity: O(`min(old, new)`) where it has to copy; above 1 MiB the system moves pages instead.
+  /// - Complexity: O(`min(old, new)`) where it has to copy; what has grown above 1 MiB is then moved by the system, page by page.
   @unsafe
   public func reallocate(
     _ pointer: UnsafeMutableRawPointer, byteCount: Int

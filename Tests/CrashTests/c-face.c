@@ -44,14 +44,14 @@ static mp_cache_t cache, other;
     call;                                \
   }
 WRONG(heap_to_frag, mp_malloc(100), "mp_frag_free(%p): not a run of fragments", mp_frag_free(p))
-WRONG(span_to_frag, mp_malloc(3 << 20), "mp_frag_free(%p): not a run of fragments", mp_frag_free(p))
+WRONG(span_to_frag, mp_malloc(40 << 20), "mp_frag_free(%p): not a run of fragments", mp_frag_free(p))
 WRONG(frag_to_heap, mp_frag_alloc(1000, FRAG_COMMON), "mp_heap_free(%p): not an object of the heap", mp_heap_free(p))
 WRONG(item_to_free, mp_cache_alloc(&cache), "mp_free(%p): an item of a slab cache: mp_cache_free takes it", mp_free(p))
 WRONG(item_to_other, mp_cache_alloc(&cache), "mp_cache_free(%p): an item of another cache", mp_cache_free(&other, p))
 WRONG(array_to_other, mp_cache_alloc_array(&cache, 5), "mp_cache_free_array(%p): an item of another cache",
       mp_cache_free_array(&other, p, 5))
 WRONG(object_to_cache, mp_malloc(100), "mp_cache_free(%p): not an item of a slab cache", mp_cache_free(&cache, p))
-WRONG(span_to_cache, mp_malloc(3 << 20), "mp_cache_free(%p): not an item of a slab cache", mp_cache_free(&cache, p))
+WRONG(span_to_cache, mp_malloc(40 << 20), "mp_cache_free(%p): not an item of a slab cache", mp_cache_free(&cache, p))
 WRONG(stack_to_cache, onStack(), "mp_cache_free(%p): not memory of this allocator", mp_cache_free(&cache, p))
 WRONG(item_interior, (char *)mp_cache_alloc(&cache) + 4, "mp_cache_free(%p): not the start of an item",
       mp_cache_free(&cache, p))
@@ -142,7 +142,7 @@ POOL(pool_to_shared, 0, mp_pool_malloc(mine, 100), "mp_free(%p): memory of anoth
 POOL(shared_to_pool, 0, mp_malloc(100), "mp_pool_free(%p): memory of another pool", mp_pool_free(mine, p))
 POOL(pool_to_pool, 0, mp_pool_malloc(mine, 100), "mp_pool_free(%p): memory of another pool", mp_pool_free(theirs, p))
 POOL(pool_to_realloc, 1, mp_pool_malloc(mine, 100), "mp_realloc(%p): memory of another pool", hide(mp_realloc(p, 10)))
-POOL(pool_span_to_pool, 0, mp_pool_malloc(mine, 3 << 20), "mp_pool_realloc(%p): memory of another pool",
+POOL(pool_span_to_pool, 0, mp_pool_malloc(mine, 40 << 20), "mp_pool_realloc(%p): memory of another pool",
      hide(mp_pool_realloc(theirs, p, 10)))
 POOL(pool_stack, 0, onStack(), "mp_pool_free(%p): not memory of this allocator", mp_pool_free(mine, p))
 POOL(pool_size_of_interior, 0, (char *)mp_pool_malloc(mine, 100) + 8, "mp_pool_get_size(%p): not the start of an object",

@@ -8,7 +8,7 @@
 
 static void *small(void) { return hide(ALLOCATE(200)); }
 static void *run(void) { return hide(ALLOCATE(5000)); }
-static void *span(void) { return hide(ALLOCATE(3 << 20)); }
+static void *span(void) { return hide(ALLOCATE(40 << 20)); }
 static void *onStack(void) {
   char bytes[64];
   return hide(bytes + 16);

@@ -108,7 +108,7 @@ private enum Forks {
 
   /// Items, runs, more pages than there are, a further record, a span.
   static func canAllocate(_ pool: MemoryPoolPointer) -> Bool {
-    for size in [16, 100, 3_000, 9_000, 200_000, 900_000, 3 << 20] {
+    for size in [16, 100, 3_000, 9_000, 200_000, 900_000, 3 << 20, 33 << 20] {
       for _ in 0..<10 {
         guard let pointer = pool.allocate(UInt(size)) else { return false }
         pointer.storeBytes(of: 1, as: UInt8.self)

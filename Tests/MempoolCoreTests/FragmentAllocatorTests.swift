@@ -225,7 +225,7 @@ import Testing
         }
       case 6:
         guard let name = names.randomElement(using: &random), let block = blocks[name], !block.isPages else { break }
-        let wanted = block.count + 1 + random.below(8)
+        let wanted = block.count + 1 + random.below(random.below(3) == 0 ? 2 * perPage : 8)
         if segment.extendRun(test.address(block.first), UInt(block.count), to: UInt(wanted)) {
           for fragment in block.first + block.count..<block.first + wanted {
             try demand(owner[fragment] == 0, "step \(step): grew into somebody")
@@ -282,6 +282,32 @@ import Testing
     #expect(segment.pointee.bitmap.usedCount() == 0)
     #expect(segment.usedPages.loadRelaxed() == 0)
     #expect(segment.checkInvariants())
+  }
+
+  /// A run that begins at a page grows over the pages behind it, and not into what is taken there.
+  @Test(arguments: [10, 63, 64, 70, 128, 200])
+  func runsGrowOverPages(count: UInt) throws {
+    for wanted in [UInt(64), 65, 127, 128, 129, 256, 300] where wanted > count {
+      let test = TestSegment(pages: 16)
+      let segment = test.segment
+      let run = try #require(segment.claimRun(count))
+      #expect(segment.extendRun(run.address, count, to: wanted))
+      #expect(segment.checkInvariants())
+      guard case .run(let head, let found) = segment.run(at: run.address + wanted << Page.fragmentShift - 1) else {
+        throw Broken(description: "no run of \(wanted)")
+      }
+      #expect(head == run.address && found == wanted)
+      let pages = (wanted + 63) / 64
+      #expect(segment.usedPages.loadRelaxed() == pages)
+      // What is behind it stands in its way, and all stays as it was.
+      let next = try #require(segment.claimRun(64))
+      #expect(next.address == run.address + pages << Page.shift)
+      #expect(!segment.extendRun(run.address, wanted, to: wanted + 64) && segment.checkInvariants())
+      #expect(segment.usedPages.loadRelaxed() == pages + 1)
+      #expect(segment.releaseRun(next.address, 64) && segment.releaseRun(run.address, wanted))
+      #expect(segment.usedPages.loadRelaxed() == 0 && segment.checkInvariants())
+      #expect(!segment.releaseRun(run.address, wanted))
+    }
   }
 
   /// Threads whose runs lie in the same few pages: nobody's content is touched, nothing is lost. Long runs that share their

@@ -14,8 +14,8 @@ import Testing
       for size in 1..<200 { _ = shared.value.allocate(UInt(size * 50)) }
       gate.arrive()
     }
-    for size in [100, 5_000, 700_000, 2 << 20, 3 << 20] { _ = try #require(pool.allocate(UInt(size))) }
-    pool.deallocate(pool.allocate(5 << 20))
+    for size in [100, 5_000, 700_000, 3 << 20, 34 << 20, 35 << 20] { _ = try #require(pool.allocate(UInt(size))) }
+    pool.deallocate(pool.allocate(37 << 20))
     #expect(pool.segments.newest != pool.pointee.first, "a further segment")
     #expect(pool.checkInvariants())
     return test

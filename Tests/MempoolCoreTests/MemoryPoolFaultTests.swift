@@ -403,7 +403,7 @@ import Testing
     line(
       await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
         let pool = try TestPool(.elastic).keptPool
-        let pointer = pool.allocate(2 << 20)
+        let pointer = pool.allocate(34 << 20)
         pool.deallocate(pointer)
         pool.deallocate(pointer)
       }, "double free")
@@ -411,7 +411,7 @@ import Testing
       await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
         let pool = try TestPool(.elastic).keptPool
         // Something is in the way of one of them, or it has grown in place.
-        let spans = (0..<8).map { _ in pool.allocate(2 << 20)! }
+        let spans = (0..<8).map { _ in pool.allocate(34 << 20)! }
         let moved = spans.first { pool.reallocate($0, 400 << 20) != $0 }
         pool.deallocate(moved)
       }, "double free")
@@ -421,7 +421,7 @@ import Testing
         // So long ago that it is forgotten; its place is not the later ones'.
         let pointer = pool.allocate(64 << 20)
         pool.deallocate(pointer)
-        for _ in 0..<40 { pool.deallocate(pool.allocateAligned(2 << 20, alignment: 128 << 20)) }
+        for _ in 0..<40 { pool.deallocate(pool.allocateAligned(34 << 20, alignment: 128 << 20)) }
         pool.deallocate(pointer)
       }, "not memory of this allocator")
     line(
@@ -437,7 +437,7 @@ import Testing
     line(
       await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
         let pool = try TestPool(.elastic).keptPool
-        pool.deallocate(pool.allocate(3 << 20)! + 2 << 20)
+        pool.deallocate(pool.allocate(34 << 20)! + 2 << 20)
       }, "not the start of an object")
     line(
       await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {

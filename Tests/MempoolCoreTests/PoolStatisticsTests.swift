@@ -95,7 +95,7 @@ import Testing
   private static func readAbsurdities() throws {
     let test = try TestPool(.elastic)
     let pool = test.pool
-    for size in [10, 100, 3_000, 9_000, 90_000, 2 << 20] { _ = pool.allocate(UInt(size)) }
+    for size in [10, 100, 3_000, 9_000, 90_000, 2 << 20, 33 << 20] { _ = pool.allocate(UInt(size)) }
     pool.deallocate(pool.allocate(10_000))
     let heap = pool.threadHeap()!
     let words: [AtomicPointer] = [

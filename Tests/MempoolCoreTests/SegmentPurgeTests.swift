@@ -52,7 +52,7 @@ import Testing
     let held = try claimDirty(segment, 512)
     for address in held { segment.releasePages(address, 1) }
     #expect(
-      segment.purge(atMost: .max, from: 0) == segment.idlePages.loadRelaxed() || segment.idlePages.loadRelaxed() == 0)
+      segment.purge(atMost: .max) == segment.idlePages.loadRelaxed() || segment.idlePages.loadRelaxed() == 0)
     #expect(segment.idlePages.loadRelaxed() == 0)
     #expect(segment.purgedBytes.loadRelaxed() == 512 << Page.shift)
     let run = try #require(segment.claimPages(512))
@@ -69,7 +69,7 @@ import Testing
     for (index, address) in held.enumerated() where index % 3 != 0 { segment.releasePages(address, 1) }
     let fragment = try #require(segment.claimRun(1))
     bytes(fragment.address).pointee = 0xbeef
-    segment.purge(atMost: .max, from: 0)
+    segment.purge(atMost: .max)
     for (index, address) in held.enumerated() where index % 3 == 0 {
       try demand(bytes(address).pointee == 0xdead, "page \(index) in use was purged")
     }
@@ -107,7 +107,7 @@ import Testing
         let block = live.remove(at: random.below(live.count))
         try demand(segment.releaseRun(block.address, block.count), "step \(step): not released")
       default:
-        segment.purge(atMost: UInt(random.below(200)), from: UInt(random.below(1000)))
+        segment.purge(atMost: UInt(random.below(200)))
       }
       if step % 500 == 0 { try demand(segment.checkInvariants(), "step \(step)") }
     }
@@ -175,7 +175,7 @@ import Testing
       let segment = test.segment
       let held = try claimDirty(segment, 250)
       for address in held { segment.releasePages(address, 1) }
-      #expect(segment.purge(atMost: .max, from: 0) == 0)
+      #expect(segment.purge(atMost: .max) == 0)
       #expect(segment.purgedBytes.loadRelaxed() == 0 && segment.purgePasses.loadRelaxed() == 0)
       for address in held { try demand(bytes(address).pointee == 0xdead, "purged") }
       #expect(segment.checkInvariants())
@@ -194,7 +194,7 @@ import Testing
         let segment = shared.value
         var random = SplitMix64(seed: seed &+ UInt64(number))
         if number == 3 {
-          for _ in 0..<400 { segment.purge(atMost: UInt(1 + random.below(300)), from: UInt(random.below(256))) }
+          for _ in 0..<400 { segment.purge(atMost: UInt(1 + random.below(300))) }
           return
         }
         var live: [UInt] = []

@@ -12,7 +12,8 @@ import Testing
     let bitmap = UInt(AtomicBitmap.byteCount(cellCount: Int(pages), runLengths: SegmentLayout.runLengths))
     return UInt(SegmentLayout.waitOffset + MemoryLayout<BoundedWait>.size) <= layout.entries
       && layout.entries + pages * 32 <= layout.bitmap && layout.bitmap + bitmap <= layout.touched
-      && layout.touched + (pages + 63) / 64 * 8 <= layout.arenaStart && layout.arenaStart <= layout.arenaLimit
+      && layout.touched + (pages + 63) / 64 * 8 <= layout.lent
+      && layout.lent + (pages + 63) / 64 * 8 <= layout.arenaStart && layout.arenaStart <= layout.arenaLimit
       && layout.arenaLimit <= layout.base && layout.base + pages << Page.shift == layout.end
   }
 

@@ -11,7 +11,7 @@ static unsigned char *hands[threads][objects];
 static pthread_barrier_t barrier;
 
 static size_t sizeOf(int thread, int object) {
-  return object == 0 ? 2 << 20 : object == 1 ? 100000 : (size_t)(object * 37 + thread * 11) % 2000 + 1;
+  return object == 0 ? 33 << 20 : object == 1 ? 100000 : (size_t)(object * 37 + thread * 11) % 2000 + 1;
 }
 
 static void *work(void *argument) {

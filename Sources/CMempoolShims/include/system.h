@@ -14,6 +14,7 @@ void *_Nullable mp_pages_reserve(size_t byte_count, size_t alignment);          
 void *_Nullable mp_pages_map(size_t byte_count, size_t alignment);              // readable, writable, zero
 int mp_pages_commit(void *_Nonnull address, size_t byte_count);                 // makes reserved pages accessible
 int mp_pages_purge(void *_Nonnull address, size_t byte_count);                  // gives memory back; reads as zero after
+int mp_pages_lend(void *_Nonnull address, size_t byte_count);                   // the system may take memory when it needs some
 int mp_pages_release(void *_Nonnull address, size_t byte_count);                // unmaps
 int mp_pages_lock(void *_Nonnull address, size_t byte_count);
 int mp_pages_huge(void *_Nonnull address, size_t byte_count, int wanted);       // advice on huge pages

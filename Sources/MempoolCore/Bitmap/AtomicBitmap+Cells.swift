@@ -53,6 +53,7 @@ extension AtomicBitmap {
   private func search(
     _ tree: HintTree, _ count: Int, _ items: Int, from: Int, to: Int, _ cost: inout SearchCost
   ) -> Int? {
+    if count <= Cell.itemCount { return searchByWord(tree, count, items, from: from, to: to, &cost) }
     var position = from
     while let cell = tree.nextOpen(from: position, below: to, &cost) {
       let closed = tree.nextClosed(from: cell + 1, below: cell + count, &cost)
@@ -63,6 +64,41 @@ extension AtomicBitmap {
       } else {
         return cell
       }
+    }
+    return nil
+  }
+
+  /// The same for at most 64 cells: a word of hints at a time, together with what was open at the end of the one before it.
+  private func searchByWord(
+    _ tree: HintTree, _ count: Int, _ items: Int, from: Int, to: Int, _ cost: inout SearchCost
+  ) -> Int? {
+    var position = from
+    // Cells before `position`, and next to it, that are open.
+    var before = 0
+    while position - before < to {
+      let bit = position & (Cell.itemCount - 1), base = position - bit
+      cost.wordsRead &+= 1
+      let closed = tree.words.advanced(by: position >> Cell.indexShift).loadRelaxed() | ~(~0 << UInt(bit))
+      if closed == Cell.busy {
+        // On to the next word that is not full, as the levels above tell.
+        guard let open = tree.nextOpen(from: base + Cell.itemCount, below: to, &cost) else { return nil }
+        position = open
+        before = 0
+        continue
+      }
+      var cell = position - before
+      if (closed >> UInt(bit) | ~(~0 >> UInt(bit))).trailingZeroBitCount < count - before {
+        guard let first = Cell.findRun(of: count, in: closed) else {
+          before = closed.leadingZeroBitCount
+          position = base + Cell.itemCount
+          continue
+        }
+        cell = base + first
+      }
+      if cell >= to { return nil }
+      guard let conflict = claimAll(cell, count, items, &cost) else { return cell }
+      position = conflict + 1
+      before = 0
     }
     return nil
   }
@@ -87,15 +123,17 @@ extension AtomicBitmap {
     return nil
   }
 
-  /// Claims the `count` cells from `cell` on, then gives back the items beyond `items`. Or nothing: then the cell that was
+  /// Claims `items` items from `cell` on, in `count` cells that must be empty. Or nothing: then the cell that was
   /// taken is returned.
   func claimAll(_ cell: Int, _ count: Int, _ items: Int, _ cost: inout SearchCost) -> Int? {
     let end = cell + count
     var next = cell
+    let kept = items - (count - 1) << Cell.indexShift
     while next < end {
       cost.wordsRead &+= 1
+      let taken = next == end - 1 ? Cell.mask(kept, at: 0) : Cell.busy
       // acquire: pairs with the release in release(run:at:)
-      guard word(ofCell: next).compareAndSwapAcquire(0, Cell.busy) == 0 else {
+      guard word(ofCell: next).compareAndSwapAcquire(0, taken) == 0 else {
         // Only what this thread claimed, by an and: what was already freed wrongly is not made worse by a store.
         for mine in cell..<next {
           _ = word(ofCell: mine).fetchAndRelease(~Cell.busy)  // release: pairs with the acquire in a claim
@@ -105,11 +143,32 @@ extension AtomicBitmap {
       }
       next += 1
     }
-    let kept = items - (count - 1) << Cell.indexShift
-    if kept < Cell.itemCount {
-      _ = word(ofCell: end - 1).fetchAndRelease(Cell.mask(kept, at: 0))  // release: pairs with the acquire in a claim
-    }
-    settle(from: cell, to: end)
+    let whole = kept < Cell.itemCount ? end - 1 : end
+    if whole > cell { changed(cells: cell..<whole, to: Cell.busy) }
+    if whole < end { changed(end - 1, from: 0, to: Cell.mask(kept, at: 0)) }
     return nil
   }
+
+  // MARK: Holding cells for a moment
+
+  /// Cells of the 64 from `word` * 64 on that hints say are empty. With the hint tree `.sixtyFour` only.
+  func emptyCells(_ word: Int) -> UInt {
+    ~tree(RunLengths.sixtyFour.rawValue.trailingZeroBitCount).words.advanced(by: word).loadRelaxed()
+  }
+
+  /// Claims all 64 items of a cell, telling no tree: a search may look at it in vain until ``letGo(cells:)``.
+  func hold(cell: Int) -> Bool {
+    // acquire: pairs with the release in release(run:at:)
+    word(ofCell: cell).compareAndSwapAcquire(0, Cell.busy) == 0
+  }
+
+  /// Gives back whole cells, all of whose items are the caller's.
+  func letGo(cells: Range<Int>) {
+    // release: pairs with the acquire in a claim
+    for cell in cells { _ = word(ofCell: cell).fetchAndRelease(~Cell.busy) }
+    changed(cells: cells, to: 0)
+  }
+
+  /// Tells the trees of cells that ``hold(cell:)`` took and that are to stay taken.
+  func keep(cells: Range<Int>) { changed(cells: cells, to: Cell.busy) }
 }

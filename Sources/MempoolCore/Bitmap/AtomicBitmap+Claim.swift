@@ -47,6 +47,15 @@ extension AtomicBitmap {
     return false
   }
 
+  /// Claims the first `count` items of a cell of 64 if all 64 are free.
+  func tryClaim(firstItems count: Int, ofEmpty cell: Int) -> Bool {
+    let mask = Cell.mask(count, at: 0)
+    // acquire: pairs with the release in release(run:at:)
+    guard word(ofCell: cell).compareAndSwapAcquire(0, mask) == 0 else { return false }
+    changed(cell, from: 0, to: mask)
+    return true
+  }
+
   /// Claims all items of this cell, ``itemCount(ofCell:)`` of them; false unless all are free. For purging and destroying.
   public func tryClaim(cell: Int) -> Bool {
     let items = cell >= 0 ? itemCount(ofCell: cell) : 0

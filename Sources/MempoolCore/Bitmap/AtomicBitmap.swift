@@ -163,18 +163,67 @@ public struct AtomicBitmap {
   }
 
   /// After this thread changed a cell from one value to another: the trees for which that made a difference are told.
+  ///
+  /// What ``Settling`` does, as long as nobody interferes and no word of hints becomes full or is no longer so: the hints are
+  /// written, then the cell is looked at again, once for all trees.
   @inline(__always)
   func changed(_ cell: Int, from old: UInt, to new: UInt) {
     guard runLengths.rawValue != 0 else { return }
     // What the last cell has room for also changes when the bitmap grows, perhaps right now.
     guard Cell.surplus(beyond: itemCount - cell << Cell.indexShift) == 0 else { return settle(cell) }
-    var lengths = runLengths.rawValue
-    while lengths != 0 {
-      let exponent = lengths.trailingZeroBitCount
-      if Cell.hasRun(of: 1 << exponent, in: old) != Cell.hasRun(of: 1 << exponent, in: new) {
-        tree(exponent).settle(cell >> Cell.indexShift, Cell.mask(1, at: cell & (Cell.itemCount - 1)))
+    let lost = Cell.runLengths(in: old) & ~Cell.runLengths(in: new) & runLengths.rawValue
+    let gained = Cell.runLengths(in: new) & ~Cell.runLengths(in: old) & runLengths.rawValue
+    if lost | gained != 0 { tell(cell, 1, lost, gained, new) }
+  }
+
+  /// The same for neighbouring cells, under one word of hints or more, all of which this thread changed to `new`, 0 or busy,
+  /// from busy or 0.
+  func changed(cells: Range<Int>, to new: UInt) {
+    guard runLengths.rawValue != 0 else { return }
+    guard Cell.surplus(beyond: itemCount - (cells.upperBound - 1) << Cell.indexShift) == 0 else {
+      return settle(from: cells.lowerBound, to: cells.upperBound)
+    }
+    var cell = cells.lowerBound
+    while cell < cells.upperBound {
+      let count = min(Cell.itemCount - cell & (Cell.itemCount - 1), cells.upperBound - cell)
+      tell(cell, count, new == 0 ? 0 : runLengths.rawValue, new == 0 ? runLengths.rawValue : 0, new)
+      cell += count
+    }
+  }
+
+  @inline(never)
+  private func tell(_ cell: Int, _ count: Int, _ lost: UInt, _ gained: UInt, _ new: UInt) {
+    let index = cell >> Cell.indexShift, mask = Cell.mask(count, at: cell & (Cell.itemCount - 1))
+    // The hints that do not count when a word is full; above a tree of one word there is nothing to tell.
+    let ignored = mask | Cell.surplus(beyond: cellCapacity - index << Cell.indexShift)
+    let full: UInt = treeWordCount == 1 ? 0 : ~0
+    var crossed: UInt = 0
+    var lengths = lost | gained
+    var words = hints
+    var lower = runLengths.rawValue
+    while lower != 0 {
+      let length = lower & (0 &- lower)
+      lower &= lower - 1
+      if lengths & length != 0 {
+        let hint = words.advanced(by: index)
+        let before: UInt
+        if lost & length != 0 {
+          before = hint.fetchOrAcquireRelease(mask)  // acquire-release: pairs with the one below, as Settling says
+        } else {
+          before = hint.fetchAndAcquireRelease(~mask)  // acquire-release: pairs with the one above, as Settling says
+        }
+        if before | ignored == ~0 { crossed |= length & full }
       }
+      words = words.advanced(by: treeWordCount)
+    }
+    var isSettled = true
+    for changed in cell..<cell + count where word(ofCell: changed).loadRelaxed() != new { isSettled = false }
+    if isSettled { lengths = crossed }
+    while lengths != 0 {
+      let length = lengths & (0 &- lengths)
       lengths &= lengths - 1
+      tree(length.trailingZeroBitCount).settle(
+        index, mask, full: lost & length != 0 ? mask : 0, mayHaveCrossed: crossed & length != 0)
     }
   }
 

@@ -54,6 +54,18 @@ public enum Cell {
     return starts == 0 ? nil : starts.trailingZeroBitCount
   }
 
+  /// The lengths 2^k of which there is a free run: bit k, for k in 0…6.
+  @inlinable @inline(__always)
+  static func runLengths(in cell: UInt) -> UInt {
+    var starts = ~cell
+    var lengths: UInt = starts != 0 ? 1 : 0
+    for exponent: UInt in 0..<6 {
+      starts &= starts &>> (1 &<< exponent)
+      if starts != 0 { lengths |= 2 &<< exponent }
+    }
+    return lengths
+  }
+
   /// Whether there is a free run of `count` items.
   @inlinable @inline(__always)
   public static func hasRun(of count: Int, in cell: UInt) -> Bool { findRun(of: count, in: cell) != nil }

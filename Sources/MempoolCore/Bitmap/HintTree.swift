@@ -94,6 +94,14 @@ struct HintTree {
     while settling.step(self) {}
   }
 
+  /// The same, when the hints have been written already: `full` of them set. `mayHaveCrossed`: all hints of the word that are
+  /// not in `mask` are set, or the level above need not be told.
+  @inline(never)
+  func settle(_ index: Int, _ mask: UInt, full: UInt, mayHaveCrossed: Bool) {
+    var settling = Settling(index: index, mask: mask, written: full, hasCrossed: mayHaveCrossed)
+    while settling.step(self) {}
+  }
+
   func hint(_ settling: Settling) -> AtomicPointer { word(settling.level, settling.index) }
 
   /// The bits of a hint word that stand for no child: all, above the last level, so that nothing there ever changes.

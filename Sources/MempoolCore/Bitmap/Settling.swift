@@ -25,6 +25,15 @@ struct Settling: Hashable {
     self.mask = mask
   }
 
+  /// One that has come as far as to have written the hints. That it crossed may be wrong: then it looks in vain above.
+  init(index: Int, mask: UInt, written full: UInt, hasCrossed: Bool) {
+    self.index = index
+    self.mask = mask
+    self.full = full
+    self.hasCrossed = hasCrossed
+    phase = .lookAgain
+  }
+
   /// Does the next thing; false when there is no more to do.
   @inline(__always)
   mutating func step(_ tree: HintTree) -> Bool {

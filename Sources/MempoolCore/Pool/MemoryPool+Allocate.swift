@@ -155,13 +155,22 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
         address = run.address
         isZero = false
       } else {
-        guard let (run, _) = claimRun(byteCount, alignment: 1) else { return nil }
-        address = run.address
-        isZero = run.isZero
+        guard let large = claimRun(byteCount) else { return nil }
+        (address, isZero) = large
       }
     }
     threadHeap()?.requested.addUnshared(byteCount)
     return (UnsafeMutableRawPointer(bitPattern: address).unsafelyUnwrapped, isZero)
+  }
+
+  /// Memory for an object that is no small one; nil, and nothing else, when there is none.
+  func tryAllocateLarge(_ byteCount: UInt) -> UnsafeMutableRawPointer? { allocateLarge(byteCount)?.pointer }
+
+  // A run, or a span, where no segment has room for it and none can be had: the system may have address space left.
+  private func claimRun(_ byteCount: UInt) -> (address: UInt, isZero: Bool)? {
+    if let (run, _) = claimRun(byteCount, alignment: 1) { return (run.address, run.isZero) }
+    guard isElastic, byteCount > SpanList.least else { return nil }
+    return spans.allocate(byteCount, alignment: 1).map { ($0.pointee.address, true) }
   }
 
   // A span, or, when the system gives none, a run in a segment that the pool has: address space that is ours already. Rounded
@@ -183,7 +192,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     return run.map { ($0.address, $0.isZero) }
   }
 
-  private static func fragments(_ byteCount: UInt) -> UInt {
+  static func fragments(_ byteCount: UInt) -> UInt {
     max(1, (byteCount + Page.fragmentByteCount - 1) >> Page.fragmentShift)
   }
 

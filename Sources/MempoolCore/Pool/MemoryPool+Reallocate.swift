@@ -18,15 +18,16 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     case .run(let segment, let head, let count):
       usable = count << Page.fragmentShift
       if byteCount > usable, byteCount <= UInt(Int.max) {
-        let wanted = (byteCount + Page.fragmentByteCount - 1) >> Page.fragmentShift
-        if segment.extendRun(head, count, to: wanted) { return pointer }
+        let wanted = Self.fragments(byteCount), roomy = Self.fragments(Self.roomy(byteCount))
+        if segment.extendRun(head, count, to: roomy) || segment.extendRun(head, count, to: wanted) { return pointer }
       }
     case .span(let span):
       usable = span.pointee.byteCount
-      if byteCount > SpanList.threshold, byteCount <= UInt(Int.max), byteCount > usable || byteCount < usable / 2,
-        let address = spans.resize(span, to: byteCount)
-      {
-        return UnsafeMutableRawPointer(bitPattern: address)
+      if byteCount > SpanList.least, byteCount <= UInt(Int.max), byteCount > usable || byteCount < usable / 2 {
+        let wanted = byteCount > usable ? Self.roomy(byteCount) : byteCount
+        if let address = spans.resize(span, to: wanted) ?? spans.resize(span, to: byteCount) {
+          return UnsafeMutableRawPointer(bitPattern: address)
+        }
       }
     case .dense(let heap):
       switch heap.resize(UInt(bitPattern: pointer), to: byteCount) {
@@ -46,9 +47,27 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   private func move(
     _ pointer: UnsafeMutableRawPointer, _ usable: UInt, _ byteCount: UInt, _ call: StaticString
   ) -> UnsafeMutableRawPointer? {
-    guard let block = allocate(byteCount, call: call) else { return nil }
+    guard let block = allocateToMove(usable, byteCount, call) else { return nil }
     block.copyMemory(from: pointer, byteCount: Int(min(usable, byteCount)))
     deallocate(pointer, call: call)
     return block
+  }
+
+  /// With room for more: what has grown will grow again. At most an eighth, which a large object does not touch before it
+  /// needs it.
+  private static func roomy(_ byteCount: UInt) -> UInt {
+    byteCount <= SizeClass.largest ? byteCount : byteCount + byteCount / 8
+  }
+
+  private func allocateToMove(_ usable: UInt, _ byteCount: UInt, _ call: StaticString) -> UnsafeMutableRawPointer? {
+    guard byteCount > usable, byteCount > SizeClass.largest, byteCount <= UInt(Int.max) / 2 else {
+      return allocate(byteCount, call: call)
+    }
+    // A span moves without copying when it grows again.
+    if byteCount > SpanList.least, isElastic, let span = spans.allocate(Self.roomy(byteCount), alignment: 1) {
+      threadHeap()?.requested.addUnshared(byteCount)
+      return UnsafeMutableRawPointer(bitPattern: span.pointee.address)
+    }
+    return tryAllocateLarge(Self.roomy(byteCount)) ?? allocate(byteCount, call: call)
   }
 }

@@ -185,15 +185,67 @@ extension UnsafeMutablePointer where Pointee == Segment {
     releaseItems(at: first, count)
   }
 
-  /// Lengthens the run of `count` fragments at `head` to `wanted`, if the fragments behind it, in its page, are free.
+  /// Lengthens the run of `count` fragments at `head` to `wanted`, if the fragments behind it are free. Where pages follow, the
+  /// run has to begin at a page. By the run's user.
   func extendRun(_ head: UInt, _ count: UInt, to wanted: UInt) -> Bool {
     let first = (head - pointee.base) >> Page.fragmentShift
     let bit = first & (Page.fragmentCount - 1)
-    guard wanted > count, bit + wanted <= Page.fragmentCount, wanted < Page.fragmentCount else { return false }
-    guard entry(of: head).kind == .fragments else { return false }
-    guard pointee.bitmap.tryClaim(run: Int(wanted - count), at: Int(first + count)) else { return false }
-    _ = entry(of: head).lasts.fetchOrRelaxed(1 << (bit + wanted - 1))
-    _ = entry(of: head).lasts.fetchAndRelaxed(~(1 << (bit + count - 1)))
+    guard wanted > count else { return false }
+    if wanted < Page.fragmentCount, bit + wanted <= Page.fragmentCount {
+      guard pointee.bitmap.tryClaim(run: Int(wanted - count), at: Int(first + count)) else { return false }
+      moveLast(entry(of: head), from: bit + count - 1, to: bit + wanted - 1)
+      return true
+    }
+    guard bit == 0, claimBehind(first + count, first + wanted) else { return false }
+    let page = first / Page.fragmentCount, oldPages = count / Page.fragmentCount, pages = wanted / Page.fragmentCount
+    let oldTail = count % Page.fragmentCount, tail = wanted % Page.fragmentCount
+    if oldPages == pages, oldTail > 0 {
+      moveLast(entry(page + pages), from: oldTail - 1, to: tail - 1)
+    } else {
+      // The page that it ended in is now one of its whole pages.
+      if oldTail > 0 { entry(page + oldPages).reset() }
+      setTail(page, pages, tail)
+      for back in max(oldPages, 1)..<max(pages, 1) { entry(page + back).setKind(.longRunRest, pagesBack: back) }
+    }
+    entry(page).base.storeRelaxed(wanted)
+    entry(page).setKind(.longRun)
+    return true
+  }
+
+  private func moveLast(_ entry: PageEntryPointer, from old: UInt, to new: UInt) {
+    _ = entry.lasts.fetchOrRelaxed(1 << new)
+    _ = entry.lasts.fetchAndRelaxed(~(1 << old))
+  }
+
+  // Fragments [start, end), more than the page of `start` has or of a long run, all or none.
+  private func claimBehind(_ start: UInt, _ end: UInt) -> Bool {
+    let firstPage = (start + Page.fragmentCount - 1) / Page.fragmentCount, lastPage = end / Page.fragmentCount
+    // acquire: pairs with grow(by:known:)
+    guard end <= pageCount.loadAcquire() * Page.fragmentCount else { return false }
+    let lead = min(firstPage * Page.fragmentCount, end) - start
+    if lead > 0, !pointee.bitmap.tryClaim(run: Int(lead), at: Int(start)) { return false }
+    var page = firstPage
+    while page < lastPage, pointee.bitmap.hold(cell: Int(page)) { page += 1 }
+    var isWhole = page >= lastPage  // or there is none
+    if page > firstPage {
+      if isWhole {
+        pointee.bitmap.keep(cells: Int(firstPage)..<Int(page))
+      } else {
+        pointee.bitmap.letGo(cells: Int(firstPage)..<Int(page))
+      }
+    }
+    // The tail, in an empty page only: what is in use there will grow, too, or stay.
+    let tail = end - min(end, max(lastPage, firstPage) * Page.fragmentCount)
+    if isWhole, tail > 0, !pointee.bitmap.tryClaim(firstItems: Int(tail), ofEmpty: Int(lastPage)) {
+      isWhole = false
+      if page > firstPage { pointee.bitmap.letGo(cells: Int(firstPage)..<Int(page)) }
+    }
+    guard isWhole else {
+      if lead > 0 { releaseItems(at: start, lead) }
+      return false
+    }
+    let taken = (page > firstPage ? page - firstPage : 0) + (tail > 0 ? 1 : 0)
+    if taken > 0 { _ = pagesTaken(firstPage, taken) }
     return true
   }
 
@@ -204,8 +256,7 @@ extension UnsafeMutablePointer where Pointee == Segment {
     guard wanted > 0, wanted < count, count < Page.fragmentCount, entry(of: head).kind == .fragments else {
       return false
     }
-    _ = entry(of: head).lasts.fetchOrRelaxed(1 << (bit + wanted - 1))
-    _ = entry(of: head).lasts.fetchAndRelaxed(~(1 << (bit + count - 1)))
+    moveLast(entry(of: head), from: bit + count - 1, to: bit + wanted - 1)
     releaseItems(at: first + wanted, count - wanted)
     return true
   }
@@ -220,15 +271,16 @@ extension UnsafeMutablePointer where Pointee == Segment {
   private func setLongRun(_ page: UInt, _ count: UInt) {
     if count < Page.fragmentCount { return setShortRun(page * Page.fragmentCount, count) }
     let whole = count / Page.fragmentCount
-    let tail = count % Page.fragmentCount
-    if tail > 0 {
-      let last = entry(page + whole)
-      last.setKind(.fragments, pagesBack: whole)
-      _ = last.lasts.fetchOrRelaxed(1 << (tail - 1))
-    }
+    setTail(page, whole, count % Page.fragmentCount)
     for back in 1..<max(whole, 1) { entry(page + back).setKind(.longRunRest, pagesBack: back) }
     entry(page).base.storeRelaxed(count)
     entry(page).setKind(.longRun)
+  }
+
+  private func setTail(_ page: UInt, _ whole: UInt, _ tail: UInt) {
+    guard tail > 0 else { return }
+    entry(page + whole).setKind(.fragments, pagesBack: whole)
+    _ = entry(page + whole).lasts.fetchOrRelaxed(1 << (tail - 1))
   }
 
   // MARK: Searching, growing, accounting
@@ -248,19 +300,19 @@ extension UnsafeMutablePointer where Pointee == Segment {
       if waitForPurges() { continue }
       guard isPatient else { return nil }
       if let found = find(true) { return found }
-      if purging.loadAcquire() == 0 { return nil }  // acquire: pairs with the end of purge(atMost:from:)
+      if purging.loadAcquire() == 0 { return nil }  // acquire: pairs with the end of purge(_:atMost:)
     }
   }
 
   /// The pages now belong to a claim that took them whole. Whether all are known to be zero.
   private func pagesTaken(_ first: UInt, _ count: UInt) -> Bool {
-    var dirty: UInt = 0
-    for page in first..<first + count where touch(page) { dirty += 1 }
+    let (idle, lent) = touch(first, count)
     let used = usedPages.fetchAddRelaxed(count) &+ count
     if Int(bitPattern: used) > Int(bitPattern: peakPages.loadRelaxed()) { peakPages.storeRelaxed(used) }
-    if dirty > 0 { idleTaken(dirty) }
+    if idle + lent > 0 { idleTaken(idle, lent) }
+    if idle + lent < count { freshTaken() }
     purgeWhatStayedIdle()
-    return dirty == 0
+    return idle + lent == 0
   }
 
   private func shortRunTaken(_ first: UInt, previous: UInt) -> Bool {
@@ -275,7 +327,7 @@ extension UnsafeMutablePointer where Pointee == Segment {
       let rest = first + count - item
       if item & (Page.fragmentCount - 1) == 0, rest >= Page.fragmentCount {
         let pages = rest / Page.fragmentCount
-        _ = pointee.bitmap.releaseCells(itemCount: Int(pages * Page.fragmentCount), at: Int(item))
+        pointee.bitmap.letGo(cells: Int(item / Page.fragmentCount)..<Int(item / Page.fragmentCount + pages))
         emptied += pages
         item += pages * Page.fragmentCount
         continue
@@ -286,6 +338,6 @@ extension UnsafeMutablePointer where Pointee == Segment {
       if release.previous & ~mask == 0 { emptied += 1 }
       item += inCell
     }
-    if emptied > 0 { pagesReleased(emptied, near: first / Page.fragmentCount) }
+    if emptied > 0 { pagesReleased(emptied) }
   }
 }

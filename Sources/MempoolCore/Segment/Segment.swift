@@ -6,7 +6,7 @@ import CMempoolShims
 /// release; finding is lock-free, growing takes a lock. Bookkeeping is about 1/380 of the pages, and a metadata arena.
 ///
 /// ```
-/// reservation:  record · arena record · page table · bitmap · touched bits · [arena's range] · pages …
+/// reservation:  record · arena record · page table · bitmap · touched bits · lent bits · [arena's range] · pages …
 /// ```
 public struct Segment {
   /// What may be done with the memory behind the pages.
@@ -31,7 +31,7 @@ public struct Segment {
   // Shared words, by their index below.
   var pageCount = AtomicWord()  // 0: accessible pages; pageCount ≤ pageCapacity
   var usedPages = AtomicWord()  // 1: pages with a fragment taken, claims and releases in flight aside
-  var idlePages = AtomicWord()  // 2: pages without, whose memory may be backed
+  var idlePages = AtomicWord()  // 2: pages without, whose memory is backed, and ours
   var idleLow = AtomicWord()  // 3: the least `idlePages` since `tick`
   var tick = AtomicWord()  // 4: when idle pages were last looked at, in milliseconds
   var purging = AtomicWord()  // 5: purges that hold pages right now
@@ -39,8 +39,10 @@ public struct Segment {
   var purgePasses = AtomicWord()  // 7
   var next = AtomicWord()  // 8: the pool's next older segment
   var growth = Mutex()  // 9
-  var purgeCursor = AtomicWord()  // 10: where the next purge starts to look
+  var credit = AtomicWord()  // 10: idle pages that may stay beyond the budget, as they were needed before
   var peakPages = AtomicWord()  // 11: the most that usedPages was
+  var lentPages = AtomicWord()  // 12: empty pages whose memory the system may take when it needs some
+  var lentLow = AtomicWord()  // 13: the least `lentPages` since `tick`
 
   // Constants.
   let backing: Backing
@@ -51,6 +53,8 @@ public struct Segment {
   let entries: PageEntryPointer
   // A bit a page: its memory may be backed and hold anything. Clear: it reads as zero.
   let touched: AtomicPointer
+  // A bit a page: it is touched and empty, and the system may take its memory, which then reads as zero.
+  let lent: AtomicPointer
   let bitmap: AtomicBitmap
   let purgeDelay: UInt
   // The list that it is in: whose it is.
@@ -75,8 +79,14 @@ extension UnsafeMutablePointer where Pointee == Segment {
   var purgePasses: AtomicPointer { AtomicPointer(self, word: 7) }
   var next: AtomicPointer { AtomicPointer(self, word: 8) }
   var growth: MutexPointer { (UnsafeMutableRawPointer(self) + 9 * 8).assumingMemoryBound(to: Mutex.self) }
-  var purgeCursor: AtomicPointer { AtomicPointer(self, word: 10) }
+  var credit: AtomicPointer { AtomicPointer(self, word: 10) }
   var peakPages: AtomicPointer { AtomicPointer(self, word: 11) }
+  var lentPages: AtomicPointer { AtomicPointer(self, word: 12) }
+  var lentLow: AtomicPointer { AtomicPointer(self, word: 13) }
+
+  // 64 pages' bits.
+  func touched(_ word: Int) -> AtomicPointer { pointee.touched.advanced(by: word) }
+  func lent(_ word: Int) -> AtomicPointer { pointee.lent.advanced(by: word) }
 
   var arena: MetadataArenaPointer {
     (UnsafeMutableRawPointer(self) + SegmentLayout.arenaOffset).assumingMemoryBound(to: MetadataArena.self)
@@ -197,11 +207,13 @@ extension UnsafeMutablePointer where Pointee == Segment {
   func checkInvariants() -> Bool {
     guard pointee.bitmap.checkInvariants() else { return broken("bitmap and hints disagree") }
     let pages = pageCount.loadRelaxed()
-    var used: UInt = 0, idle: UInt = 0, arenaBytes = pointee.arenaCommitted - arenaStart
+    var used: UInt = 0, idle: UInt = 0, lent: UInt = 0, arenaBytes = pointee.arenaCommitted - arenaStart
     for page in 0..<pages {
       let taken = pointee.bitmap.value(ofCell: Int(page)).nonzeroBitCount
-      let isTouched = pointee.touched.advanced(by: Int(page / 64)).loadRelaxed() >> (page % 64) & 1 != 0
-      if taken > 0 { used += 1 } else if isTouched { idle += 1 }
+      let isTouched = touched(Int(page / 64)).loadRelaxed() >> (page % 64) & 1 != 0
+      let isLent = self.lent(Int(page / 64)).loadRelaxed() >> (page % 64) & 1 != 0
+      if taken > 0 { used += 1 } else if isLent { lent += 1 } else if isTouched { idle += 1 }
+      if isLent, taken > 0 || !isTouched { return broken("a page lent that is in use, or that counts as zero") }
       if taken > 0, !isTouched { return broken("a page in use that counts as zero") }
       let entry = entry(page)
       if !entry.isSlab, entry.kind == .metadata { arenaBytes += Page.byteCount }
@@ -216,6 +228,7 @@ extension UnsafeMutablePointer where Pointee == Segment {
     }
     if used != usedPages.loadRelaxed() { return broken("a wrong count of used pages") }
     if pointee.backing == .elastic, idle != idlePages.loadRelaxed() { return broken("a wrong count of idle pages") }
+    if lent != lentPages.loadRelaxed() { return broken("a wrong count of lent pages") }
     if !AddressMap.holds(AddressMap.word(self), from: mappedStart, to: mappedEnd) {
       return broken("memory that the address map does not know")
     }

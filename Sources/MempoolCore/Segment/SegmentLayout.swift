@@ -14,6 +14,7 @@ struct SegmentLayout {
   let entries: UInt
   let bitmap: UInt
   let touched: UInt
+  let lent: UInt
   let arenaStart: UInt
   let arenaLimit: UInt
   let base: UInt
@@ -30,9 +31,10 @@ struct SegmentLayout {
     bitmap = aligned(entries + pageCapacity * UInt(MemoryLayout<PageEntry>.stride), 64)
     let bitmapBytes = UInt(AtomicBitmap.byteCount(cellCount: Int(pageCapacity), runLengths: Self.runLengths))
     touched = aligned(bitmap + bitmapBytes, 64)
-    let touchedEnd = touched + (pageCapacity + 63) / 64 * 8
+    lent = touched + (pageCapacity + 63) / 64 * 8
+    let lentEnd = lent + (pageCapacity + 63) / 64 * 8
     // Pages of the system's are up to 64 KiB, and become accessible as a whole.
-    arenaStart = elastic ? aligned(touchedEnd, Self.largestSystemPage) : touchedEnd
+    arenaStart = elastic ? aligned(lentEnd, Self.largestSystemPage) : lentEnd
     let arenaBytes = elastic ? aligned((pageCapacity << Page.shift) / Self.arenaShare, Self.largestSystemPage) : 0
     arenaLimit = arenaStart + arenaBytes
     base = aligned(arenaLimit, pageAlignment)
@@ -123,7 +125,7 @@ extension UnsafeMutablePointer where Pointee == Segment {
         backing: backing, start: start, byteCount: byteCount,
         base: (start + layout.base + Page.byteCount - 1) & ~(Page.byteCount - 1), pageCapacity: layout.pageCapacity,
         entries: (memory + Int(layout.entries)).assumingMemoryBound(to: PageEntry.self),
-        touched: AtomicPointer(address: start + layout.touched),
+        touched: AtomicPointer(address: start + layout.touched), lent: AtomicPointer(address: start + layout.lent),
         bitmap: AtomicBitmap(
           zeroed: memory + Int(layout.bitmap), cellCapacity: Int(layout.pageCapacity),
           runLengths: SegmentLayout.runLengths, itemCount: Int(pages * Page.fragmentCount), wait: wait),

@@ -1,6 +1,6 @@
 import CMempoolShims
 
-/// A large object straight from the system: above 1 MiB, in pools that may ask it.
+/// A large object straight from the system: above 32 MiB, or above 1 MiB when it grows, in pools that may ask it.
 ///
 /// A record in the metadata arena of the pool's first segment, found from any address in the span by the address map in
 /// O(1). The object is the span's first byte on, aligned to 1 MiB.
@@ -30,8 +30,11 @@ struct SpanList {
   var former = InlineArray<32, AtomicWord>(repeating: AtomicWord())  // 6…37
   var nextFormer = AtomicWord()  // 38
 
-  /// Objects above this many bytes are spans.
-  static var threshold: UInt { 1 << 20 }
+  /// Objects above this many bytes are spans. Below, pages of the segment that were used before cost less than new ones:
+  /// docs/decisions/0012.
+  static var threshold: UInt { 32 << 20 }
+  /// No span is smaller: what a granule of the address map holds.
+  static var least: UInt { 1 << 20 }
 }
 
 typealias SpanListPointer = UnsafeMutablePointer<SpanList>
