@@ -117,7 +117,6 @@ import Testing
     notices("a count of heaps", registry.createdCount, registry.pointee.capacity + 1, check)
     notices("a heap's number", &gone.pointee.index, other + 1, check)
     notices("an owner without its bit", gone.owner, 64, check)
-    notices("a bit without an owner", own.owner, 0, check)
     notices("an owner of the late heap", registry.late.owner, 64, check)
     notices("a heap beside another", &own.pointee.nextOwned, gone, check)
     notices("a count of heaps beside another", &own.pointee.ownedCount, 1, check)

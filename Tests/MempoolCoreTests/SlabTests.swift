@@ -98,7 +98,7 @@ import Testing
           let item = out.remove(at: random.below(out.count))
           told.insert(item)
           // Exactly the first since the last collection is told to push the slab.
-          let isFirst = slab.freeRemotely(item) == .first
+          let isFirst = slab.freeRemotely(item) == .first && slab.tell(item)
           try demand(isFirst == !isPending, "step \(step): first \(isFirst), pending \(isPending)")
           isPending = true
           try demand(slab.isUncollected(item), "step \(step)")
@@ -148,7 +148,7 @@ import Testing
             for item in 1...count where words.advanced(by: item).loadRelaxed() == UInt(number) {
               guard words.advanced(by: item).exchangeAcquire(0) == UInt(number) else { continue }
               found = true
-              if slab.freeRemotely(UInt(item)) == .first {
+              if slab.freeRemotely(UInt(item)) == .first, slab.tell(UInt(item)) {
                 try demand(pushed.fetchAddAcquireRelease(1) == 0, "two threads were told to push the slab")
               }
             }

@@ -91,21 +91,23 @@ extension UnsafeMutablePointer where Pointee == Slab {
     // acquire-release: the release keeps that read before; the acquire pairs with the or in freeRemotely(_:)
     var told = summary.exchangeAcquireRelease(0)
     var count: UInt = 0
+    var head = pointee.head
     while told != 0 {
-      let index = UInt(told.trailingZeroBitCount)
+      let index = UInt(truncatingIfNeeded: told.trailingZeroBitCount) &<< 6
       told &= told &- 1
-      let cell = cell(index << 6)
-      var freed = ~cell.exchangeAcquire(Cell.busy)  // acquire: pairs with the and in freeRemotely(_:)
+      var freed = ~cell(index).exchangeAcquire(Cell.busy)  // acquire: pairs with the and in freeRemotely(_:)
+      count &+= UInt(truncatingIfNeeded: freed.nonzeroBitCount)
       while freed != 0 {
-        let item = index << 6 + UInt(freed.trailingZeroBitCount)
+        let item = index &+ UInt(truncatingIfNeeded: freed.trailingZeroBitCount)
         freed &= freed &- 1
         if link(item) != Self.taken { misuse("free", address(item), "double free") }
-        setLink(item, pointee.head)
-        fenceCompiler()
-        pointee.head = UInt16(truncatingIfNeeded: item)
-        count += 1
+        // A fork in between loses nothing: the child makes the set anew, from the links.
+        setLink(item, head)
+        head = UInt16(truncatingIfNeeded: item)
       }
     }
+    fenceCompiler()
+    pointee.head = head
     pointee.left &-= count
     return count
   }
@@ -113,20 +115,24 @@ extension UnsafeMutablePointer where Pointee == Slab {
   /// Frees an item of somebody else's slab. The caller has seen that the item is out. Lock-free.
   @inline(__always)
   func freeRemotely(_ item: UInt) -> RemoteFree {
-    let bit: UInt = 1 << (item & 63)
-    let old = cell(item).fetchAndRelease(~bit)  // release: pairs with the exchange in collect()
-    if old & bit == 0 { return .twice }
-    guard old == Cell.busy else { return .told }
-    // acquire-release: pairs with the exchange in collect()
-    return summary.fetchOrAcquireRelease(1 << (item >> 6)) == 0 ? .first : .told
+    let others = ~(1 &<< item)
+    let old = cell(item).fetchAndRelease(others)  // release: pairs with the exchange in collect()
+    if old & others == old { return .twice }
+    return old == Cell.busy ? .first : .told
+  }
+
+  /// Tells the slab of a cell in which ``freeRemotely(_:)`` was the first. True for the first cell of the slab since the last
+  /// collection: the caller has to push the slab on its heap's pending list. Nobody collects it, so nothing destroys it, before.
+  func tell(_ item: UInt) -> Bool {
+    summary.fetchOrAcquireRelease(1 &<< (item &>> 6)) == 0  // acquire-release: pairs with the exchange in collect()
   }
 }
 
 /// What a remote free has found.
 enum RemoteFree {
-  /// Somebody was here since the last collection, and tells the heap. Nothing of the slab may be touched any more.
+  /// Somebody was in this cell since the last collection, and tells. Nothing of the slab may be touched any more.
   case told
-  /// The first since the last collection: the caller has to push the slab on its heap's pending list.
+  /// The first in this cell since the last collection: the caller has to tell the slab.
   case first
   /// The item was free already.
   case twice

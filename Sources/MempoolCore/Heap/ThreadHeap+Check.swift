@@ -16,6 +16,9 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
           return broken("a current slab that is elsewhere")
         }
       }
+      if (pointee.room[sizeClass] != nil) != (pointee.classesWithRoom >> UInt(sizeClass) & 1 != 0) {
+        return broken("a list of slabs with room that is not noted")
+      }
       var previous: SlabPointer?
       var next = pointee.room[sizeClass]
       while let slab = next {

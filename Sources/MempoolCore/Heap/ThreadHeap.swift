@@ -33,6 +33,10 @@ public struct ThreadHeap {
   // Owned beside its owner's first heap.
   var isAdoptedBeside: Bool
   var room: InlineArray<64, SlabPointer?>
+  // Bit c: room[c] != nil
+  var classesWithRoom: UInt
+  // Of these, classes that got room since others were told that the heap has some
+  var newsOfRoom: UInt
   // Live slabs of each class, up to 255: later slabs are larger.
   var made: InlineArray<64, UInt8>
   var runs: RunCache
@@ -129,11 +133,18 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
         heap.pointee.isAdoptedBeside = true
         pointee.nextOwned = heap
         pointee.ownedCount += 1
+        noteBeside(pointee.ownedCount)
         return slab
       }
       heap.abandon()
     }
     return nil
+  }
+
+  /// Tells the owner's thread block, if this is the heap that the block knows: a free must then look at a slab's heap's owner.
+  private func noteBeside(_ count: UInt) {
+    let block = threadBlock()
+    if block.pointee.heap == UInt(bitPattern: self) { block.pointee.beside = count }
   }
 
   private func makeSlab(_ sizeClass: Int) -> SlabPointer? {
@@ -206,6 +217,8 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     slab.pointee.next = head
     head?.pointee.previous = slab
     pointee.room[sizeClass] = slab
+    pointee.classesWithRoom |= 1 << UInt(sizeClass)
+    pointee.newsOfRoom |= 1 << UInt(sizeClass)
   }
 
   private func unlink(_ slab: SlabPointer) {
@@ -213,7 +226,9 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     if let previous = slab.pointee.previous {
       previous.pointee.next = next
     } else {
-      pointee.room[Int(slab.pointee.sizeClass)] = next
+      let sizeClass = Int(slab.pointee.sizeClass)
+      pointee.room[sizeClass] = next
+      if next == nil { pointee.classesWithRoom &= ~(1 << UInt(sizeClass)) }
     }
     next?.pointee.previous = slab.pointee.previous
   }
@@ -247,7 +262,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     if pointee.registry.isOwned(pointee.index) { return }
     if pointee.registry.tryAdopt(pointee.index) {
       drain()
-      abandon()
+      abandon(afterVisit: true)
     }
   }
 
@@ -276,16 +291,20 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     return wasTold || hadRuns || densePages > 0 || slabs.loadRelaxed() != slabsBefore
   }
 
-  /// Gives the heap up, its free sets as they are, for whoever adopts it. By the owner, after ``unseat()``.
-  func abandon() {
+  /// Gives the heap up, its free sets as they are, for whoever adopts it. By the owner, after ``unseat()``. After a visit to an
+  /// abandoned heap only what is new must be told of.
+  func abandon(afterVisit isVisit: Bool = false) {
     let registry = pointee.registry
     repeat {
       drain()
       pointee.nextOwned = nil
       pointee.isAdoptedBeside = false
       pointee.ownedCount = 0
-      for sizeClass in 0..<SizeClass.count where pointee.room[sizeClass] != nil {
-        registry.hint(sizeClass, pointee.index)
+      var classes = isVisit ? pointee.classesWithRoom & pointee.newsOfRoom : pointee.classesWithRoom
+      pointee.newsOfRoom = 0
+      while classes != 0 {
+        registry.hint(classes.trailingZeroBitCount, pointee.index)
+        classes &= classes - 1
       }
       owner.storeRelaxed(0)
       registry.giveUp(pointee.index)
@@ -296,6 +315,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
   /// Gives up this heap and all that its owner adopted beside it.
   func abandonAll() {
     unseat()
+    noteBeside(0)
     var heap = pointee.nextOwned
     while let adopted = heap {
       heap = adopted.pointee.nextOwned
@@ -314,6 +334,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
       pointee.room[sizeClass] = nil
       pointee.made[sizeClass] = 0
     }
+    pointee.classesWithRoom = 0
     slabs.storeRelaxed(0)
     if !isOwn {
       clearCurrent()

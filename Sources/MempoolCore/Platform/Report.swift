@@ -59,11 +59,30 @@ public struct ReportLine {
   }
 }
 
+/// The name of a call in one register, where three would be in the way.
+public struct CallName {
+  @usableFromInline let start: UnsafePointer<UInt8>
+
+  /// `name` is a literal, so it lives for ever and ends in a zero.
+  @inlinable @inline(__always) public init(_ name: StaticString) { start = name.utf8Start }
+}
+
 /// Reports misuse on one line, naming the call, the pointer and what is wrong, and aborts:
 /// `mempool: free(0x7f0012345670): double free`.
 public func misuse(_ call: StaticString, _ address: UInt, _ what: StaticString) -> Never {
   var line = ReportLine()
   line.append(call)
+  line.append("(")
+  line.append(address: address)
+  line.append("): ")
+  line.append(what)
+  line.write()
+  mp_abort()
+}
+
+public func misuse(_ call: CallName, _ address: UInt, _ what: StaticString) -> Never {
+  var line = ReportLine()
+  line.append(cString: UnsafeRawPointer(call.start).assumingMemoryBound(to: CChar.self))
   line.append("(")
   line.append(address: address)
   line.append("): ")

@@ -8,12 +8,13 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   /// Memory ordering: what the caller wrote to the object is visible to whoever gets it next.
   @inlinable @inline(__always)
   public func deallocate(_ pointer: UnsafeMutableRawPointer?, call: StaticString = "deallocate") {
+    guard self == .shared else { return deallocateSlow(pointer, CallName(call)) }
     let address = UInt(bitPattern: pointer)
     let block = threadBlock()
     let offset = address &- block.pointee.base
     var slab: SlabPointer?
-    var item = address
-    if self == .shared, offset < block.pointee.byte_count {
+    var item: UInt = 0
+    if offset < block.pointee.byte_count {
       let entries = block.pointee.pages.unsafelyUnwrapped.assumingMemoryBound(to: PageEntry.self)
       let entry = entries + Int(bitPattern: offset >> Page.shift)
       let reciprocal = entry.reciprocal.loadRelaxed()
@@ -23,48 +24,58 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
         let record = entry.slab.loadPointerRelaxed().unsafelyUnwrapped.assumingMemoryBound(to: Slab.self)
         slab = record
         item = number
-        if entry.heap.loadRelaxed() == block.pointee.heap, record.mayPut(number) {
-          if !record.put(number) { return }
-          item = 0
+        if entry.heap.loadRelaxed() == block.pointee.heap {
+          if record.mayPut(number) {
+            if !record.put(number) { return }
+            item = 0
+          } else {
+            item |= Self.isOwn
+          }
         }
       }
     }
     // One call and no tail call: so the usual case sets up no frame.
-    Self.deallocateRest(slab, self, item, call)
+    Self.deallocateRest(slab, CallName(call), item, address)
     fenceCompiler()
   }
 
-  /// What the usual case left: an item to free, or with number 0 a slab to look after; or without a slab an address to free.
-  /// The item is the third argument because the multiplication leaves it in that register.
-  @inline(never) @usableFromInline
-  static func deallocateRest(_ slab: SlabPointer?, _ pool: MemoryPoolPointer, _ item: UInt, _ call: StaticString) {
-    guard let slab else { return pool.deallocateSlow(UnsafeMutableRawPointer(bitPattern: item), call) }
-    let heap = slab.pointee.heap
-    if item == 0 { return heap.settleOwn(slab) }
-    if slab.link(item) != SlabPointer.taken || heap.owner.loadRelaxed() == UInt(bitPattern: threadBlock()) {
-      return pool.deallocateSlow(UnsafeMutableRawPointer(bitPattern: slab.address(item)), call)
-    }
-    pool.deallocateRemotely(slab, item, call)
-  }
+  // Set in an item's number: its slab is in this thread's first heap.
+  @inlinable @inline(__always) static var isOwn: UInt { 1 << 63 }
 
-  @inline(__always)
-  private func deallocateRemotely(_ slab: SlabPointer, _ item: UInt, _ call: StaticString) {
-    // The slab may be gone once its item is free.
-    let heap = slab.pointee.heap
-    switch slab.freeRemotely(item) {
-    case .told: break
-    case .first: heap.push(slab)
-    case .twice: misuse(call, slab.address(item), "double free")
+  /// What the usual case leaves over: an item of another heap; or of this thread's, of a slab in which others have freed; or, with
+  /// number 0, a slab that a put has left with work; or, without a slab, an address of whatever kind.
+  ///
+  /// The parameters stand in the registers where the usual case has them; another thread's item goes through without more.
+  @inline(never) @usableFromInline
+  static func deallocateRest(_ slab: SlabPointer?, _ call: CallName, _ item: UInt, _ address: UInt) {
+    if Int(bitPattern: item) <= 0 { return deallocateOwn(slab, call, item, address) }
+    let slab = slab.unsafelyUnwrapped
+    if slab.link(item) != SlabPointer.taken {
+      return shared.deallocateSlow(UnsafeMutableRawPointer(bitPattern: slab.address(item)), call)
     }
+    // It may be in a heap that this thread adopted.
+    if threadBlock().pointee.beside != 0 { return slab.deallocate(item, call) }
+    slab.deallocateRemotely(item, call)
   }
 
   @inline(never)
-  func deallocateSlow(_ pointer: UnsafeMutableRawPointer?, _ call: StaticString) {
+  private static func deallocateOwn(_ slab: SlabPointer?, _ call: CallName, _ item: UInt, _ address: UInt) {
+    guard let slab else { return shared.deallocateSlow(UnsafeMutableRawPointer(bitPattern: address), call) }
+    if item == 0 { return slab.pointee.heap.settleOwn(slab) }
+    let item = item & ~isOwn
+    if slab.link(item) != SlabPointer.taken || slab.isUncollected(item) {
+      return shared.deallocateSlow(UnsafeMutableRawPointer(bitPattern: address), call)
+    }
+    if slab.put(item) { slab.pointee.heap.settleOwn(slab) }
+  }
+
+  @inline(never) @usableFromInline
+  func deallocateSlow(_ pointer: UnsafeMutableRawPointer?, _ call: CallName) {
     guard let pointer else { return }
     if isPassThrough { return mp_system_free(pointer) }
     introduce(threadBlock())
     switch locate(pointer, call) {
-    case .item(let slab, let item): deallocate(slab, item, call)
+    case .item(let slab, let item): slab.deallocate(item, call)
     case .run(let segment, let head, let count):
       if !release(segment, head, count) { misuse(call, UInt(bitPattern: pointer), "double free") }
     case .span(let span):
@@ -87,15 +98,6 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     return true
   }
 
-  private func deallocate(_ slab: SlabPointer, _ item: UInt, _ call: StaticString) {
-    let heap = slab.pointee.heap
-    if heap.owner.loadRelaxed() == UInt(bitPattern: threadBlock()) {
-      if slab.put(item) { heap.settle(slab) }
-    } else {
-      deallocateRemotely(slab, item, call)
-    }
-  }
-
   /// A live object, as its page or the address map tells it.
   enum Location {
     case item(SlabPointer, UInt)
@@ -107,8 +109,10 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     case system
   }
 
+  func locate(_ pointer: UnsafeRawPointer, _ call: StaticString) -> Location { locate(pointer, CallName(call)) }
+
   /// Finds the live object that begins at `pointer`, in O(1); reports anything else and aborts.
-  func locate(_ pointer: UnsafeRawPointer, _ call: StaticString) -> Location {
+  func locate(_ pointer: UnsafeRawPointer, _ call: CallName) -> Location {
     let address = UInt(bitPattern: pointer)
     // acquire: pairs with start(_:_:)
     guard state.loadAcquire() == MemoryPool.State.ready else { foreign(address, call) }
@@ -146,7 +150,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     }
   }
 
-  private func locate(_ address: UInt, in entry: PageEntryPointer, _ call: StaticString) -> Location {
+  private func locate(_ address: UInt, in entry: PageEntryPointer, _ call: CallName) -> Location {
     let reciprocal = entry.reciprocal.loadRelaxed()
     let (item, rest) = (address &- entry.base.loadRelaxed()).multipliedFullWidth(by: reciprocal)
     let slab = entry.slab.loadPointerRelaxed().unsafelyUnwrapped.assumingMemoryBound(to: Slab.self)
@@ -156,7 +160,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     return .item(slab, item)
   }
 
-  private func foreign(_ address: UInt, _ call: StaticString) -> Never {
+  private func foreign(_ address: UInt, _ call: CallName) -> Never {
     misuse(call, address, "not memory of this allocator")
   }
 
@@ -168,12 +172,12 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     case .item(let slab, _): return slab.pointee.itemSize
     case .run(_, _, let count): return count << Page.fragmentShift
     case .span(let span): return span.pointee.byteCount
-    case .dense(let heap): return usableSize(UInt(bitPattern: pointer), in: heap, call)
+    case .dense(let heap): return usableSize(UInt(bitPattern: pointer), in: heap, CallName(call))
     case .system: return UInt(mp_system_usable_size(UnsafeMutableRawPointer(mutating: pointer)))
     }
   }
 
-  func usableSize(_ address: UInt, in heap: DenseHeapPointer, _ call: StaticString) -> UInt {
+  func usableSize(_ address: UInt, in heap: DenseHeapPointer, _ call: CallName) -> UInt {
     guard let size = heap.usableSize(address) else { misuse(call, address, "not the start of an allocated block") }
     return size
   }

@@ -32,7 +32,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     case .dense(let heap):
       switch heap.resize(UInt(bitPattern: pointer), to: byteCount) {
       case .inPlace: return pointer
-      case .mustMove: usable = usableSize(UInt(bitPattern: pointer), in: heap, call)
+      case .mustMove: usable = usableSize(UInt(bitPattern: pointer), in: heap, CallName(call))
       case .fault(let fault): misuse(call, UInt(bitPattern: pointer), fault.text)
       }
       // As the heap says: it must move, even if it would fit.

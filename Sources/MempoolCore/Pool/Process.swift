@@ -110,6 +110,7 @@ enum Process {
     block.pointee.heap = UInt(bitPattern: mp_empty_heap_address())
     block.pointee.base = 0
     block.pointee.byte_count = 0
+    block.pointee.beside = 0
     for slot in 0..<Int(MP_THREAD_RECENT) { mp_thread_recent(block)[slot].owner = 0 }
     if wasLive { heap.abandonAll() }
     guard block.pointee.registered > 0 else { return }
