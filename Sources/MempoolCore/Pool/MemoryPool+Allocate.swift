@@ -129,7 +129,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     if pointer == nil {
       pointer = heap.refill(sizeClass)
       if pointer == nil, heap.reclaim() { pointer = heap.refill(sizeClass) }
-      heap.sample(byteCount, SizeClass.itemSize(sizeClass))
+      heap.sample(byteCount, heap.current(sizeClass).pointee.itemSize)
     }
     if pointer != nil { heap.requested.addUnshared(byteCount) }
     return pointer
