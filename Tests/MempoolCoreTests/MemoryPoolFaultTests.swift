@@ -508,7 +508,7 @@ import Testing
 
 extension TestPool {
   /// The pool, kept for the rest of the process.
-  fileprivate var keptPool: MemoryPoolPointer {
+  var keptPool: MemoryPoolPointer {
     _ = Unmanaged.passRetained(self)
     return pool
   }

@@ -151,8 +151,8 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       guard let large = allocateSpan(byteCount, alignment: 1) else { return nil }
       (address, isZero) = large
     } else {
-      if byteCount <= RunCache.largestRun, let run = threadHeap()?.takeRun(Self.fragments(byteCount)) {
-        address = run.address
+      if let kept = threadHeap()?.takeRun(Self.fragments(byteCount)) {
+        address = kept
         isZero = false
       } else {
         guard let large = claimRun(byteCount) else { return nil }
@@ -192,8 +192,9 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     return run.map { ($0.address, $0.isZero) }
   }
 
+  /// Of a run that holds so many bytes.
   static func fragments(_ byteCount: UInt) -> UInt {
-    max(1, (byteCount + Page.fragmentByteCount - 1) >> Page.fragmentShift)
+    RunSize.rounded(max(1, (byteCount + Page.fragmentByteCount - 1) >> Page.fragmentShift))
   }
 
   func claimRun(_ byteCount: UInt, alignment: UInt) -> (SegmentPointer.Run, SegmentPointer)? {

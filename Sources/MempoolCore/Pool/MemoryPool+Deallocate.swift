@@ -91,10 +91,14 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     }
   }
 
+  @inline(__always)
   private func release(_ segment: SegmentPointer, _ head: UInt, _ count: UInt) -> Bool {
-    guard segment.isShortRun(head, count), let heap = ownedHeap() else { return segment.releaseRun(head, count) }
-    guard segment.retire(head) else { return false }
-    if !heap.keepRun(segment, head, count) { segment.releaseShortRun(head, count) }
+    guard segment.retire(head, count) else { return false }
+    if let size = RunSize.index(count), let heap = ownedHeap() {
+      heap.keepRun(segment, head, count, size)
+    } else {
+      segment.releaseRetired(head, count)
+    }
     return true
   }
 

@@ -1,14 +1,15 @@
 import CMempoolShims
 
 extension UnsafeMutablePointer where Pointee == MemoryPool {
-  /// The least usable size of a new object of `byteCount` bytes; `byteCount` itself when no object can be so large. A run that
-  /// a thread kept may be an eighth larger. O(1), starts nothing.
+  /// The least usable size of a new object of `byteCount` bytes; `byteCount` itself when no object can be so large.
+  /// O(1), starts nothing.
   public func goodSize(_ byteCount: UInt) -> UInt {
     if byteCount <= SizeClass.largest {
       var index = 0
       while SizeClass.itemSize(index) < byteCount { index += 1 }
       return SizeClass.itemSize(index)
     }
+    if byteCount <= RunSize.most << Page.fragmentShift { return Self.fragments(byteCount) << Page.fragmentShift }
     let unit = isElastic && byteCount > SpanList.threshold ? UInt(mp_system_page_size()) : Page.fragmentByteCount
     let (sum, overflow) = byteCount.addingReportingOverflow(unit - 1)
     return overflow ? byteCount : sum & ~(unit - 1)

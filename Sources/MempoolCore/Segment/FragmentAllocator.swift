@@ -140,48 +140,55 @@ extension UnsafeMutablePointer where Pointee == Segment {
   /// Gives back the run of `count` fragments that begins at `head`, as ``run(at:)`` found it. False: somebody else gave it
   /// back in between.
   func releaseRun(_ head: UInt, _ count: UInt) -> Bool {
-    if isShortRun(head, count) {
-      guard retire(head) else { return false }
-      releaseShortRun(head, count)
-      return true
-    }
-    let first = (head - pointee.base) >> Page.fragmentShift
-    let headEntry = entry(of: head)
-    let kind = PageKind.longRun.rawValue
-    if headEntry.heap.compareAndSwapRelaxed(kind, PageKind.longRunRest.rawValue) != kind { return false }
-    let page = first / Page.fragmentCount
-    for whole in page..<page + count / Page.fragmentCount { entry(whole).reset() }
-    let tail = count % Page.fragmentCount
-    if tail > 0 {
-      let last = entry(page + count / Page.fragmentCount)
-      last.setKind(.fragments)
-      _ = last.lasts.fetchAndRelaxed(~(1 << (tail - 1)))
-    }
-    releaseItems(at: first, count)
+    guard retire(head, count) else { return false }
+    releaseRetired(head, count)
     return true
   }
 
   private func headBit(_ head: UInt) -> UInt { 1 << (head >> Page.fragmentShift & (Page.fragmentCount - 1)) }
 
-  /// Whether the run lies inside a page cut into runs.
-  func isShortRun(_ head: UInt, _ count: UInt) -> Bool {
+  // Whether the run lies inside a page cut into runs.
+  private func isShortRun(_ head: UInt, _ count: UInt) -> Bool {
     count < Page.fragmentCount && entry(of: head).kind == .fragments
   }
 
-  /// Takes a short run out of use, its fragments still taken: true for exactly one of those who try. Relaxed: what is then
+  /// Takes a run out of use, its fragments still taken: true for exactly one of those who try. Relaxed: what is then
   /// done with the fragments stays in this thread, or is released.
-  func retire(_ head: UInt) -> Bool {
-    let bit = headBit(head)
-    return entry(of: head).heads.fetchAndRelaxed(~bit) & bit != 0
+  @inline(__always)
+  func retire(_ head: UInt, _ count: UInt) -> Bool {
+    if isShortRun(head, count) {
+      let bit = headBit(head)
+      return entry(of: head).heads.fetchAndRelaxed(~bit) & bit != 0
+    }
+    // A further page of nothing.
+    let kind = PageKind.longRun.rawValue
+    return entry(of: head).heap.compareAndSwapRelaxed(kind, PageKind.longRunRest.rawValue) == kind
   }
 
   /// Puts a retired run to use again.
-  func revive(_ head: UInt) { _ = entry(of: head).heads.fetchOrRelaxed(headBit(head)) }
+  @inline(__always)
+  func revive(_ head: UInt, _ count: UInt) {
+    if isShortRun(head, count) {
+      _ = entry(of: head).heads.fetchOrRelaxed(headBit(head))
+    } else {
+      entry(of: head).setKind(.longRun)
+    }
+  }
 
   /// Gives a retired run's fragments back.
-  func releaseShortRun(_ head: UInt, _ count: UInt) {
+  func releaseRetired(_ head: UInt, _ count: UInt) {
     let first = (head - pointee.base) >> Page.fragmentShift
-    _ = entry(of: head).lasts.fetchAndRelaxed(~(1 << (first & (Page.fragmentCount - 1) + count - 1)))
+    if isShortRun(head, count) {
+      _ = entry(of: head).lasts.fetchAndRelaxed(~(1 << (first & (Page.fragmentCount - 1) + count - 1)))
+      return releaseItems(at: first, count)
+    }
+    let page = first / Page.fragmentCount, whole = count / Page.fragmentCount, tail = count % Page.fragmentCount
+    for page in page..<page + whole { entry(page).reset() }
+    if tail > 0 {
+      let last = entry(page + whole)
+      last.setKind(.fragments)
+      _ = last.lasts.fetchAndRelaxed(~(1 << (tail - 1)))
+    }
     releaseItems(at: first, count)
   }
 
