@@ -100,12 +100,14 @@ ground:
 
 # A shared library shows what its list of exports names and nothing else: the Embedded runtime's own symbols, preloaded into a
 # Swift program, would replace the real ones. All symbols are bound when it is loaded: binding one during the first malloc
-# would enter the loader, which allocates. lld, because gold lists the hidden thread block among the dynamic symbols. The
+# would enter the loader, which allocates. dlclose leaves it where it is: threads that end, and the thread that purges, still run
+# its code. lld, because gold lists the hidden thread block among the dynamic symbols. The
 # linker does not notice that only the list has changed.
 define shared-library
 @[ ! $(INTERPOSER)/$(1).map -nt $(INTERPOSER)/release/lib$(1).so ] || rm -f $(INTERPOSER)/release/lib$(1).so
 $(SWIFT) build -c release --traits Interposer --scratch-path $(INTERPOSER) --product $(1) -Xswiftc -use-ld=lld \
-  -Xlinker -soname=$(2) -Xlinker --version-script=$(abspath $(INTERPOSER))/$(1).map -Xlinker -z -Xlinker now
+  -Xlinker -soname=$(2) -Xlinker --version-script=$(abspath $(INTERPOSER))/$(1).map -Xlinker -z -Xlinker now \
+  -Xlinker -z -Xlinker nodelete
 @install -d $(INTERPOSER)/stage
 @[ $(INTERPOSER)/stage/$(2) -nt $(INTERPOSER)/release/lib$(1).so ] || \
   { strip --strip-debug -o $(INTERPOSER)/stage/$(2).new $(INTERPOSER)/release/lib$(1).so && \
