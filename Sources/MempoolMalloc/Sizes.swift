@@ -25,6 +25,8 @@ import MempoolCore
 @c(free_aligned_sized) public func mempoolFreeAlignedSized(
   _ pointer: UnsafeMutableRawPointer?, _ alignment: UInt, _ byteCount: UInt
 ) {
+  // aligned_alloc fails for an alignment that it does not take: what it gave then is nothing to do.
+  guard pointer != nil else { return }
   let address = UInt(bitPattern: pointer)
   if !isPowerOfTwo(alignment) || address & (alignment &- 1) != 0 {
     misuse("free_aligned_sized", address, "not of this alignment")

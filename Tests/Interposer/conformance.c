@@ -35,6 +35,12 @@ extern void cfree(void *) __attribute__((weak));
 
 #define FAILS(error, call) (errno = 0, (call) == NULL && errno == (error))
 
+// Dense objects below 8 bytes are aligned to 4.
+static int isDense(void) {
+  const char *small = getenv("MEMPOOL_SMALL");
+  return small && !strcmp(small, "dense");
+}
+
 static void sizes(void) {
   void *zero[8];
   for (int i = 0; i < 8; i++) {
@@ -45,7 +51,7 @@ static void sizes(void) {
 
   for (size_t size = 1; size < 300000; size += 1 + size / 7) {
     unsigned char *p = p_malloc(size);
-    CHECK(p && (uintptr_t)p % (size < 16 ? 8 : 16) == 0);
+    CHECK(p && (uintptr_t)p % (size >= 16 ? 16 : size < 8 && isDense() ? 4 : 8) == 0);
     CHECK(p_usable(p) >= size);
     memset(p, 0x5a, p_usable(p));
     unsigned char *zeroed = p_calloc(1, size);
@@ -221,7 +227,12 @@ static void extensions(void) {
   free_sized(NULL, 100);
   p = p_aligned_alloc(64, 128);
   free_aligned_sized(p, 64, 128);
+  // Of NULL nothing is looked at; what aligned_alloc accepts is accepted back.
   free_aligned_sized(NULL, 64, 128);
+  free_aligned_sized(NULL, 24, 8);
+  free_aligned_sized(NULL, 0, SIZE_MAX);
+  free_sized(NULL, SIZE_MAX);
+  for (size_t align = 0; align <= 5000; align++) free_aligned_sized(p_aligned_alloc(align, 8), align, 8);
   for (size_t size = 0; size < 5000; size++) free_sized(p_malloc(size), size);
   vfree(p_valloc(10));
   cfree(p_malloc(10));
@@ -234,11 +245,13 @@ static void extensions(void) {
       p = p_malloc(size);
       size_t good = malloc_good_size(size);
       CHECK(good >= size && p_usable(p) >= good && p_usable(p) <= good + good / 8);
+      if (size <= 3840) CHECK(p_usable(p) == good);
       p_free(p);
     }
 }
 
 int main(int count, char **arguments) {
+  if (count > 1 && malloc_good_size) CHECK(malloc_good_size(1) == (isDense() ? 4 : 8));  // before there is an object
   sizes();
   reallocation();
   alignment();

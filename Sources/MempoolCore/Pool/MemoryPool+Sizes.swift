@@ -2,17 +2,31 @@ import CMempoolShims
 
 extension UnsafeMutablePointer where Pointee == MemoryPool {
   /// The least usable size of a new object of `byteCount` bytes; `byteCount` itself when no object can be so large.
-  /// O(1), starts nothing.
+  /// O(1), starts nothing. A pool that passes everything through does not know.
   public func goodSize(_ byteCount: UInt) -> UInt {
+    let options = settledOptions
+    if case .passThrough = options.backing { return byteCount }
+    if options.smallObjects == .dense, byteCount <= SizeClass.largest, let request = DenseRequest(byteCount) {
+      return (request.units - 1) * DensePage.unitBytes
+    }
     if byteCount <= SizeClass.largest {
       var index = 0
       while SizeClass.itemSize(index) < byteCount { index += 1 }
       return SizeClass.itemSize(index)
     }
     if byteCount <= RunSize.most << Page.fragmentShift { return Self.fragments(byteCount) << Page.fragmentShift }
-    let unit = isElastic && byteCount > SpanList.threshold ? UInt(mp_system_page_size()) : Page.fragmentByteCount
+    var unit = Page.fragmentByteCount
+    if case .elastic = options.backing, byteCount > SpanList.threshold { unit = UInt(mp_system_page_size()) }
     let (sum, overflow) = byteCount.addingReportingOverflow(unit - 1)
     return overflow ? byteCount : sum & ~(unit - 1)
+  }
+
+  /// What the pool was made with; before the shared pool has started, what the environment asks for.
+  private var settledOptions: PoolOptions {
+    if self == .shared, state.loadAcquire() != MemoryPool.State.ready {  // acquire: pairs with start(_:_:)
+      return EnvironmentSettings.process.pointee.poolOptions
+    }
+    return pointee.options
   }
 
   /// Whether an object of `usable` bytes may have been asked for with `byteCount`. What was asked for is not kept: only how
