@@ -119,6 +119,7 @@ static mp_pool_t *pool(int kind) {
       {.backing = MP_BACKING_FIXED, .size = 16 << 20},
       {.backing = MP_BACKING_FIXED, .size = 16 << 20, .exhaustion = MP_EXHAUSTION_ABORT},
       {.backing = MP_BACKING_ELASTIC, .small_objects = MP_SMALL_DENSE},
+      {.backing = MP_BACKING_FIXED, .size = 4 << 20, .exhaustion = MP_EXHAUSTION_SYSTEM, .max_retries = MP_NONE},
   };
   mp_pool_t *result = mp_pool_new(&options[kind]);
   if (!result) abort();
@@ -154,6 +155,36 @@ POOL(dense_interior, 3, (char *)mp_pool_malloc(mine, 100) + 32, "mp_pool_free(%p
      mp_pool_free(mine, p))
 POOL(dense_overwritten, 3, mp_pool_malloc(mine, 100), "mp_pool_free(%p): block header overwritten",
      (memset(p - 4, 0xff, 4), mp_pool_free(mine, p)))
+
+// An object that a full pool took from the system's malloc, which is not to see what is wrong with a pointer; another stays live.
+static char *fallback(mp_pool_t *mine) {
+  mp_stats_t stats;
+  for (int i = 0; i < 5000; i++) {
+    char *p = hide(mp_pool_malloc(mine, 5000));
+    mp_pool_stats_read(mine, &stats);
+    if (stats.fallback_live_count == 100) return p;
+  }
+  abort();
+}
+static mp_pool_t *fallbackPool;
+static void *freeFallback(void *p) {
+  mp_pool_free(fallbackPool, p);
+  return NULL;
+}
+POOL(fallback_twice, 4, fallback(mine), "mp_pool_free(%p): double free", (mp_pool_free(mine, p), mp_pool_free(mine, p)))
+POOL(fallback_twice_remote, 4, fallback(fallbackPool = mine), "mp_pool_free(%p): double free",
+     (mp_pool_free(mine, p), runInThread(freeFallback, p)))
+POOL(fallback_realloc_after_free, 4, fallback(mine), "mp_pool_realloc(%p): double free",
+     (mp_pool_free(mine, p), hide(mp_pool_realloc(mine, p, 10))))
+POOL(fallback_size_after_realloc, 4, fallback(mine), "mp_pool_get_size(%p): double free",
+     (hide(mp_pool_realloc(mine, p, 100000)), mp_pool_get_size(mine, p)))
+POOL(fallback_interior, 4, fallback(mine) + 16, "mp_pool_free(%p): not the start of an object", mp_pool_free(mine, p))
+POOL(fallback_odd, 4, fallback(mine) + 1, "mp_pool_free(%p): not the start of an object", mp_pool_free(mine, p))
+POOL(fallback_foreign, 4, (fallback(mine), hide(malloc(5000))), "mp_pool_free(%p): not memory of this allocator",
+     mp_pool_free(mine, p))
+POOL(fallback_stack, 4, (fallback(mine), onStack()), "mp_pool_free(%p): not memory of this allocator", mp_pool_free(mine, p))
+POOL(fallback_to_other, 4, fallback(mine), "mp_pool_free(%p): not memory of this allocator", mp_pool_free(theirs, p))
+POOL(fallback_to_shared, 4, fallback(mine), "mp_free(%p): not memory of this allocator", mp_free(p))
 
 static void pool_exhausted(void) {
   mp_pool_t *mine = pool(2);
@@ -217,6 +248,9 @@ static const Case cases[] = {
     CASE(pool_twice), CASE(pool_fixed_twice), CASE(pool_to_shared), CASE(shared_to_pool), CASE(pool_to_pool),
     CASE(pool_to_realloc), CASE(pool_span_to_pool), CASE(pool_stack), CASE(pool_size_of_interior), CASE(pool_exhausted), CASE(dense_twice),
     CASE(dense_interior), CASE(dense_overwritten),
+    CASE(fallback_twice), CASE(fallback_twice_remote), CASE(fallback_realloc_after_free), CASE(fallback_size_after_realloc),
+    CASE(fallback_interior), CASE(fallback_odd), CASE(fallback_foreign), CASE(fallback_stack), CASE(fallback_to_other),
+    CASE(fallback_to_shared),
     CASE(bitmap_twice), CASE(bitmap_cells_twice),
     CASE(fini_small), CASE(fini_run), CASE(fini_span), CASE(fini_other_thread), CASE(shared_destroyed),
 };

@@ -56,6 +56,32 @@ import Testing
     }
   }
 
+  /// What a full pool took from the system: the child knows of it, and has the lock over it.
+  @Test func fallbacks() async {
+    await #expect(processExitsWith: .success) {
+      try Forks.inside {
+        let test = try TestPool(.fixed) {
+          $0.backing = .fixed(size: 2 << 20, locked: false, prefault: false)
+          $0.exhaustion = .system
+          $0.maxRetries = 0
+        }
+        let pool = test.pool
+        let objects = (0..<1000).map { _ in pool.allocate(5_000) }
+        try demand(pool.fallbackSet.pointee.live > 100, "not full")
+        let status = Forks.child {
+          for object in objects { pool.deallocate(object) }
+          return pool.fallbackSet.pointee.live == 0 && pool.fallbackSet.mutex.tryLock() ? 0 : 1
+        }
+        try demand(status == 0, "status \(status)")
+        try demand(pool.fallbackSet.pointee.live > 100, "the child's frees were seen here")
+        Process.prepareFork()
+        try demand(pool.fallbackSet.mutex.isHeldByThisThread, "not among the locks of a fork")
+        Process.forkedParent()
+        try demand(!pool.fallbackSet.mutex.isHeldByThisThread, "kept")
+      }
+    }
+  }
+
   /// Forked while another thread starts the shared pool, and holds locks over it: the child starts it itself.
   @Test func aStartThatStayedInTheParent() async {
     await #expect(processExitsWith: .success) {

@@ -13,6 +13,7 @@ import Testing
     #expect(MemoryLayout<Slab>.size <= Slab.linksWord * MemoryLayout<UInt>.size, "links follow the record")
     #expect((Slab.largestItemCount + 2 + 63) / 64 <= 64, "a summary word has a bit for each cell")
     #expect(MemoryLayout<ThreadHeap>.offset(of: \ThreadHeap.current) == 0, "the shims' empty heap is one")
+    #expect(MemoryLayout<FallbackSet>.offset(of: \FallbackSet.mutex) == 8)
     #expect(MemoryPoolPointer.recordByteCount + Process.byteCount <= Int(MP_PROCESS_BYTES))
   }
 

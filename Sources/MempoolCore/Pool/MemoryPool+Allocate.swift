@@ -226,10 +226,13 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
         alignment > 16
         ? mp_system_memalign(Int(bitPattern: alignment), size)
         : zeroed ? mp_system_calloc(1, size) : mp_system_malloc(size)
-      if pointer != nil {
-        _ = fallbacks.fetchAddRelaxed(1)
-        _ = fallbackLive.fetchAddRelaxed(1)
-        return pointer
+      if let pointer {
+        if fallbackSet.insert(UInt(bitPattern: pointer)) {
+          _ = fallbacks.fetchAddRelaxed(1)
+          _ = fallbackLive.fetchAddRelaxed(1)
+          return pointer
+        }
+        mp_system_free(pointer)
       }
     }
     mp_errno_set(Int32(MP_ENOMEM))

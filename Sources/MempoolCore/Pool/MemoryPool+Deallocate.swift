@@ -86,6 +86,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
         misuse(call, UInt(bitPattern: pointer), fault.text)
       }
     case .system:
+      if !fallbackSet.take(UInt(bitPattern: pointer)) { misuse(call, UInt(bitPattern: pointer), "double free") }
       _ = fallbackLive.fetchAddRelaxed(0 &- 1)
       mp_system_free(pointer)
     }
@@ -132,7 +133,12 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       case .some: misuse(call, address, "memory of another pool")
       case nil:
         if self != .shared, MemoryPoolPointer.shared.owns(pointer) { misuse(call, address, "memory of another pool") }
-        if fallbackLive.loadRelaxed() != 0 { return .system }
+        switch fallbackSet.finding(address) {
+        case .live: return .system
+        case .former: misuse(call, address, "double free")
+        case .inside: misuse(call, address, "not the start of an object")
+        case nil: break
+        }
         if spans.wasSpan(address) { misuse(call, address, "double free") }
         foreign(address, call)
       }

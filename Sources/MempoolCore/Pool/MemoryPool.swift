@@ -42,13 +42,17 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   private static var segmentsOffset: Int { aligned(MemoryLayout<MemoryPool>.stride) }
   private static var registryOffset: Int { aligned(segmentsOffset + MemoryLayout<SegmentList>.stride) }
   private static var spansOffset: Int { aligned(registryOffset + MemoryLayout<HeapRegistry>.stride) }
+  private static var fallbackSetOffset: Int { aligned(spansOffset + MemoryLayout<SpanList>.stride) }
   /// The record and those that follow it.
-  static var recordByteCount: Int { aligned(spansOffset + MemoryLayout<SpanList>.stride) }
+  static var recordByteCount: Int { aligned(fallbackSetOffset + MemoryLayout<FallbackSet>.stride) }
 
   private var record: UnsafeMutableRawPointer { UnsafeMutableRawPointer(self) }
   var segments: SegmentListPointer { (record + Self.segmentsOffset).assumingMemoryBound(to: SegmentList.self) }
   var registry: HeapRegistryPointer { (record + Self.registryOffset).assumingMemoryBound(to: HeapRegistry.self) }
   var spans: SpanListPointer { (record + Self.spansOffset).assumingMemoryBound(to: SpanList.self) }
+  var fallbackSet: FallbackSetPointer {
+    (record + Self.fallbackSetOffset).assumingMemoryBound(to: FallbackSet.self)
+  }
 
   /// The pool of the whole process, what malloc is. It starts by itself, with the options that the environment gives.
   @inlinable @inline(__always)
@@ -150,6 +154,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     let isFull = segment.usedPages.loadRelaxed() >= segment.pointee.pageCapacity
     if segment.pointee.backing != .elastic, isFull { return false }
     spans.initialize(to: SpanList(metadata: segment))
+    fallbackSet.initialize(to: FallbackSet())
     place(options, segment)
     state.storeRelease(MemoryPool.State.ready)  // release: pairs with the acquire in start()
     return true
@@ -165,6 +170,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     }
     Process.leave { $0.pointee.segments == segments }
     spans.destroy()
+    fallbackSet.destroy()
     let first = pointee.first
     var segment = segments.newest
     while let current = segment {
