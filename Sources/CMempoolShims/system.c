@@ -49,14 +49,14 @@ static int counted(mp_word *counter) {
   return 1;
 }
 
-static void *map(size_t byte_count, size_t alignment, int protection) {
+static void *map(size_t byte_count, size_t alignment, int protection, int flags) {
   size_t page = mp_system_page_size();
   size_t padding = alignment > page ? alignment - page : 0, total = byte_count + padding;
   if (total < byte_count) {
     errno = ENOMEM;
     return NULL;
   }
-  char *start = mmap(NULL, total, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  char *start = mmap(NULL, total, protection, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
   if (start == MAP_FAILED) return NULL;
   char *aligned = start + (-(uintptr_t)start & (alignment > page ? alignment - 1 : 0));
   if (aligned > start) munmap(start, (size_t)(aligned - start));
@@ -67,14 +67,20 @@ static void *map(size_t byte_count, size_t alignment, int protection) {
 
 void *mp_pages_reserve(size_t byte_count, size_t alignment) {
   int refuse = counted(&counters.reserve) || (reserve_limit && byte_count > reserve_limit);
-  void *pages = refuse ? NULL : map(byte_count, alignment, PROT_NONE);
+  void *pages = refuse ? NULL : map(byte_count, alignment, PROT_NONE, MAP_NORESERVE);
   if (!pages) failed();
   if (refuse) errno = ENOMEM;
   return pages;
 }
 
 void *mp_pages_map(size_t byte_count, size_t alignment) {
-  void *pages = counted(&counters.map) ? NULL : map(byte_count, alignment, PROT_READ | PROT_WRITE);
+  void *pages = counted(&counters.map) ? NULL : map(byte_count, alignment, PROT_READ | PROT_WRITE, MAP_NORESERVE);
+  if (!pages) failed();
+  return pages;
+}
+
+void *mp_pages_take(size_t byte_count, size_t alignment) {
+  void *pages = counted(&counters.map) ? NULL : map(byte_count, alignment, PROT_READ | PROT_WRITE, 0);
   if (!pages) failed();
   return pages;
 }
@@ -250,7 +256,12 @@ void mp_abort(void) { abort(); }
 
 static pthread_key_t exit_key;
 
-int mp_thread_exit_register(void (*on_exit)(void *)) { return pthread_key_create(&exit_key, on_exit); }
+int mp_thread_exit_register(void (*on_exit)(void *)) {
+  static int registered;
+  int error = registered ? 0 : pthread_key_create(&exit_key, on_exit);
+  registered = !error;
+  return error;
+}
 void mp_thread_exit_arm(void) { pthread_setspecific(exit_key, &mp_thread_block_storage); }
 
 mp_word mp_purger_state;

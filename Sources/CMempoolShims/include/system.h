@@ -12,6 +12,7 @@ enum { MP_EINVAL = EINVAL, MP_ENOMEM = ENOMEM, MP_EBUSY = EBUSY, MP_EOVERFLOW = 
 // --- Memory. Each returns NULL or -1 with errno on failure. Sizes and addresses are multiples of the system page.
 void *_Nullable mp_pages_reserve(size_t byte_count, size_t alignment);          // PROT_NONE, no memory behind it
 void *_Nullable mp_pages_map(size_t byte_count, size_t alignment);              // readable, writable, zero
+void *_Nullable mp_pages_take(size_t byte_count, size_t alignment);             // the same, if the machine has so much memory
 int mp_pages_commit(void *_Nonnull address, size_t byte_count);                 // makes reserved pages accessible
 int mp_pages_purge(void *_Nonnull address, size_t byte_count);                  // gives memory back; reads as zero after
 int mp_pages_lend(void *_Nonnull address, size_t byte_count);                   // the system may take memory when it needs some
@@ -56,7 +57,7 @@ void mp_write_error(const char *_Nonnull bytes, size_t count);                  
 _Noreturn void mp_abort(void);
 
 // --- Threads. `on_exit` runs in each round of key destructors in which the thread was armed.
-int mp_thread_exit_register(void (*_Nonnull on_exit)(void *_Nullable));         // once a process
+int mp_thread_exit_register(void (*_Nonnull on_exit)(void *_Nullable));         // by one thread at a time; once
 void mp_thread_exit_arm(void);
 // Runs `body`, which never returns, on a thread of its own that handles no signal. Allocates. 0, or -1.
 int mp_background_start(void (*_Nonnull body)(void));

@@ -34,7 +34,9 @@
 
     @Option(
       help: ArgumentHelp(
-        "Take this much memory at the start, and no more ever after. Bytes, or with K, M, G or T.", valueName: "size"))
+        "Take this much memory at the start, and no more ever after. Bytes, or with K, M, G or T. "
+          + "When the system refuses it, the program runs with a warning, and memory grows as it needs it.",
+        valueName: "size"))
     var fixed: String?
 
     @Flag(help: "With --fixed: lock the memory, so that it is never paged out (see ulimit -l).")

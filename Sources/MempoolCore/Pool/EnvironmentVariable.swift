@@ -55,7 +55,7 @@ public enum EnvironmentVariable: UInt, Sendable {
     case .fixed:
       Row(
         "MEMPOOL_FIXED", .size(minimum: 1 << 20), standard: "0",
-        "Takes this much memory at start, and no more from the system ever after; 0: grows as needed.")
+        "Takes this much memory at start, and no more ever after; 0, or when the system refuses: grows as needed.")
     case .lock:
       Row(
         "MEMPOOL_LOCK", .choice("0|1"), standard: "0",

@@ -214,9 +214,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       line.write()
       options.exhaustion = .fail
     }
-    guard let segment = Self.sharedSegment(options), mp_thread_exit_register({ _ in Process.threadExits() }) == 0,
-      start(options, segment)
-    else {
+    guard mp_thread_exit_register({ _ in Process.threadExits() }) == 0, startAsAsked(options) else {
       state.storeRelease(MemoryPool.State.new)  // release: pairs with the swap in start()
       return false
     }
@@ -226,18 +224,33 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     return true
   }
 
-  // What the environment asks for, or, when the system refuses, an elastic segment and a warning.
-  private static func sharedSegment(_ options: PoolOptions) -> SegmentPointer? {
-    do throws(PoolError) {
-      return try firstSegment(options)
-    } catch {
-      guard case .fixed = options.backing else { return nil }
-      var line = ReportLine()
-      line.append("MEMPOOL_FIXED: the system refuses it (errno ")
-      line.append(decimal: UInt(mp_errno_get()))
-      line.append("); see ulimit -v and, for MEMPOOL_LOCK, ulimit -l")
-      line.write()
-      return nil
-    }
+  // Of what the environment asks for, or, when the system refuses, elastic and with a warning: a value of the environment that
+  // cannot be had ends no program.
+  private func startAsAsked(_ options: PoolOptions) -> Bool {
+    let saved = mp_errno_get()
+    if startFirst(options) { return true }
+    guard case .fixed(let size, let locked, _) = options.backing else { return false }
+    let error = mp_errno_get()
+    var elastic = options
+    elastic.backing = .elastic(reserve: Int(EnvironmentSettings.process.pointee.reserveByteCount))
+    guard startFirst(elastic) else { return false }
+    var line = ReportLine()
+    line.append("MEMPOOL_FIXED=\"")
+    line.append(decimal: UInt(size))
+    line.append("\": the system refuses it (errno ")
+    line.append(decimal: UInt(error))
+    line.append(locked ? "; see ulimit -v and ulimit -l" : "; see ulimit -v")
+    line.append("); using 0")
+    line.write()
+    mp_errno_set(saved)
+    return true
+  }
+
+  private func startFirst(_ options: PoolOptions) -> Bool {
+    guard let segment = try? Self.firstSegment(options) else { return false }
+    if start(options, segment) { return true }
+    segment.destroy()
+    mp_errno_set(Int32(MP_EINVAL))  // too small for what the pool needs itself
+    return false
   }
 }

@@ -81,10 +81,11 @@ extension UnsafeMutablePointer where Pointee == Segment {
   /// The smallest reservation that is tried, in bytes of pages.
   static var smallestReserve: UInt { 1 << 20 }
 
-  /// Takes `byteCount` bytes, bookkeeping included, all accessible at once; errno tells why when nil.
+  /// Takes `byteCount` bytes, bookkeeping included, all accessible at once; errno tells why when nil. More than the machine's
+  /// memory is refused now, not by the end of the process when it is touched, unless the system was told to grant everything.
   static func fixed(byteCount: UInt, _ settings: Segment.Settings) -> SegmentPointer? {
     let count = (byteCount + Page.byteCount - 1) & ~(Page.byteCount - 1)
-    guard let memory = mp_pages_map(Int(count), Int(AddressMap.granule)) else { return nil }
+    guard let memory = mp_pages_take(Int(count), Int(AddressMap.granule)) else { return nil }
     let start = UInt(bitPattern: memory)
     guard let layout = SegmentLayout(fitting: count, at: start) else {
       _ = mp_pages_release(memory, Int(count))
