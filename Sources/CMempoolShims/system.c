@@ -185,18 +185,33 @@ size_t mp_address_space_limit(void) {
 
 // --- Waiting
 
-void mp_futex_wait(mp_word *address, mp_word expected) {
 #if defined(__linux__)
+static void wait_until_changed(mp_word *address, mp_word expected, const struct timespec *timeout) {
   // The kernel compares 32 bits: the low half on the machines that this runs on, and callers keep what changes there.
   int saved = errno;
   uint32_t *half = (uint32_t *)address;
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
   half += sizeof(mp_word) / sizeof(uint32_t) - 1;
 #endif
-  syscall(SYS_futex, half, FUTEX_WAIT_PRIVATE, (uint32_t)expected, NULL, NULL, 0);
+  syscall(SYS_futex, half, FUTEX_WAIT_PRIVATE, (uint32_t)expected, timeout, NULL, 0);
   errno = saved;
+}
+#endif
+
+void mp_futex_wait(mp_word *address, mp_word expected) {
+#if defined(__linux__)
+  wait_until_changed(address, expected, NULL);
 #else
   if (mp_load_relaxed(address) == expected) mp_sleep_nanoseconds(50000);
+#endif
+}
+
+void mp_futex_wait_for(mp_word *address, mp_word expected, uint64_t nanoseconds) {
+#if defined(__linux__)
+  struct timespec timeout = {.tv_sec = (time_t)(nanoseconds / 1000000000u), .tv_nsec = (long)(nanoseconds % 1000000000u)};
+  wait_until_changed(address, expected, &timeout);
+#else
+  if (mp_load_relaxed(address) == expected) mp_sleep_nanoseconds(nanoseconds < 50000 ? nanoseconds : 50000);
 #endif
 }
 

@@ -38,6 +38,7 @@ void mp_system_reserve_limit(size_t byte_count);
 
 // --- Waiting.
 void mp_futex_wait(mp_word *_Nonnull address, mp_word expected);                // may return early
+void mp_futex_wait_for(mp_word *_Nonnull address, mp_word expected, uint64_t nanoseconds);  // may return early
 void mp_futex_wake(mp_word *_Nonnull address, int count);
 uint64_t mp_clock_nanoseconds(void);                                            // monotonic
 void mp_sleep_nanoseconds(uint64_t nanoseconds);                                // at least this long
@@ -59,7 +60,7 @@ _Noreturn void mp_abort(void);
 // --- Threads. `on_exit` runs in each round of key destructors in which the thread was armed.
 int mp_thread_exit_register(void (*_Nonnull on_exit)(void *_Nullable));         // by one thread at a time; once
 void mp_thread_exit_arm(void);
-// Runs `body`, which never returns, on a thread of its own that handles no signal. Allocates. 0, or -1.
+// Runs `body` on a thread of its own that handles no signal. Allocates. 0, or -1.
 int mp_background_start(void (*_Nonnull body)(void));
 int mp_fork_register(void (*_Nonnull prepare)(void), void (*_Nonnull parent)(void), void (*_Nonnull child)(void));
 int mp_at_exit(void (*_Nonnull handler)(void));

@@ -72,6 +72,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     show(block)
     block.pointee.heap = UInt(bitPattern: heap)
     block.pointee.state = UInt(MP_THREAD_LIVE)
+    Process.threadBegan()
     mp_thread_exit_arm()  // may allocate
     return heap
   }

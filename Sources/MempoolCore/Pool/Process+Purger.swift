@@ -4,8 +4,9 @@ extension Process {
   /// What a process must have taken for a purger to be worth its stack.
   private static var purgerFloor: UInt { (2 << 20) >> Page.shift }
 
-  /// Starts the purger, of which there is none, when the process has taken enough. At the end of an allocation's slow path, where this thread holds nothing of the
-  /// allocator's: starting a thread allocates. Not at the end of a free: libc frees under locks that starting a thread takes.
+  /// Starts the purger, of which there is none, when the process has taken enough. At the end of an allocation's slow path, where
+  /// this thread holds nothing of the allocator's: starting a thread allocates. Not at the end of a free: libc frees under locks
+  /// that starting a thread takes.
   static func startPurger() {
     let pool = MemoryPoolPointer.shared
     guard pool.isElastic, pool.pointee.first.pointee.purgeDelay != 0 else { return }
@@ -15,16 +16,30 @@ extension Process {
     else { return }
     let isWanted = EnvironmentSettings.process.pointee.hasPurgeThread
     Purger.state.storeRelaxed(isWanted ? Purger.State.awake : Purger.State.off)
-    if isWanted, mp_background_start({ Process.purgeForEver() }) != 0 { Purger.state.storeRelaxed(Purger.State.off) }
+    if isWanted, mp_background_start({ Process.purgeWhileNeeded() }) != 0 {
+      Purger.state.storeRelaxed(Purger.State.off)
+    }
   }
 
-  private static func purgeForEver() {
-    let delay = max(10, EnvironmentSettings.process.pointee.purgeDelayMilliseconds)
+  private static func purgeWhileNeeded() {
+    var known = threadsEver
     while true {
-      mp_sleep_nanoseconds(UInt64(min(delay, 3_600_000)) * 1_000_000)
+      Purger.sleep(milliseconds: purgeDelay)
       forEachElasticSegment { $0.purgeUnneeded() }
+      // A process whose threads come and go keeps it.
+      let isIdle = !hasThreads && threadsEver == known
+      known = threadsEver
+      if isIdle { forEachElasticSegment { $0.purge(atMost: .max) } }
+      if Purger.ends(wants: isIdle) { return }
       if !hasIdlePages { Purger.park { hasIdlePages } }
     }
+  }
+
+  // The shortest delay of all pools, in milliseconds.
+  private static var purgeDelay: UInt {
+    var delay = EnvironmentSettings.process.pointee.purgeDelayMilliseconds
+    forEachElasticSegment { delay = min(delay, $0.pointee.purgeDelay) }
+    return min(max(delay, 10), 3_600_000)
   }
 
   private static var hasIdlePages: Bool {

@@ -17,8 +17,8 @@ enum Process {
   // The first slab cache; the others through its own link.
   static var cacheHead: AtomicPointer { word.advanced(by: 4) }
 
-  // Threads that had been numbered when this process was forked, but for the one that lives on.
-  private static var threadsBefore: AtomicPointer { word.advanced(by: 5) }
+  // Threads that have a heap in the shared pool.
+  private static var liveThreads: AtomicPointer { word.advanced(by: 5) }
 
   static var byteCount: Int { 6 * 8 }
 
@@ -96,8 +96,13 @@ enum Process {
     if block.pointee.number == 0 { block.pointee.number = threads.fetchAddRelaxed(1) + 1 }
   }
 
-  /// Whether a second thread has allocated in this process.
-  static var hasThreads: Bool { threads.loadRelaxed() &- threadsBefore.loadRelaxed() > 1 }
+  /// Threads that have ever allocated in this process.
+  static var threadsEver: UInt { threads.loadRelaxed() }
+
+  /// Whether more than one thread has a heap in the shared pool.
+  static var hasThreads: Bool { liveThreads.loadRelaxed() > 1 }
+
+  static func threadBegan() { _ = liveThreads.fetchAddRelaxed(1) }
 
   /// Gives up what an exiting thread holds, in the first round of key destructors that comes by. Later ones cannot be counted
   /// on: a thread may first allocate in an exit handler, and tools finish the thread in the last round. Handlers that still
@@ -113,6 +118,7 @@ enum Process {
     block.pointee.beside = 0
     for slot in 0..<Int(MP_THREAD_RECENT) { mp_thread_recent(block)[slot].owner = 0 }
     if wasLive { heap.abandonAll() }
+    defer { if wasLive { Purger.threadEnded(left: liveThreads.fetchAddRelaxed(0 &- 1) &- 1) } }
     guard block.pointee.registered > 0 else { return }
     // Under the lock: a pool that is being destroyed by another thread is in the list, or its heaps are no concern any more.
     lock.withLock {
@@ -169,7 +175,7 @@ enum Process {
 
   static func forkedChild() {
     forEachLock { $0.resetAfterFork() }
-    threadsBefore.storeRelaxed(threads.loadRelaxed() &- 1)
+    liveThreads.storeRelaxed(threadBlock().pointee.state == UInt(MP_THREAD_LIVE) ? 1 : 0)
     if Purger.state.loadRelaxed() != Purger.State.off { Purger.state.storeRelaxed(Purger.State.none) }
     forEachCache { $0.forkedChild(own: UInt(bitPattern: threadBlock())) }
     let block = threadBlock()
