@@ -9,7 +9,8 @@ import Testing
     pool.statistics().classes[SizeClass.index(size)].slabs
   }
 
-  /// Slabs that empty go back at once, but for the class's current one; those with room are used before new ones.
+  /// Slabs that empty go back at once, but for the class's current one and 256 KiB of spares; those with room are used before new
+  /// ones, spares, too.
   @Test func slabsComeAndGo() throws {
     let test = try TestPool(.elastic)
     let pool = test.pool
@@ -24,8 +25,39 @@ import Testing
     #expect(pool.checkInvariants())
     pointers = stride(from: 1, to: 10_000, by: 2).map { pointers[$0] } + again
     for pointer in pointers { pool.deallocate(pointer) }
-    #expect(slabs(pool, 200) <= 2)
+    let heap = try #require(pool.threadHeap())
+    #expect(heap.pointee.spareBytes > 128 << 10 && heap.pointee.spareBytes <= 256 << 10, "nothing spare, or too much")
+    #expect(slabs(pool, 200) <= 5)
     #expect(pool.checkInvariants())
+    let spares = slabs(pool, 200), spareBytes = heap.pointee.spareBytes
+    let more = try (0..<800).map { _ in try #require(pool.allocate(200)) }
+    #expect(slabs(pool, 200) == spares && heap.pointee.spareBytes < spareBytes, "spare slabs were passed by")
+    for pointer in more { pool.deallocate(pointer) }
+    #expect(pool.purge() > 0 && slabs(pool, 200) == 0 && heap.pointee.spareBytes == 0)
+    #expect(pool.checkInvariants())
+  }
+
+  /// In the shared pool also the current slab goes, once it is empty and more than its first items were touched.
+  @Test func anEmptyCurrentSlabGoes() throws {
+    let pool = MemoryPoolPointer.shared
+    try #require(pool.start())
+    let outcome = Findings()
+    TestThread.run {
+      let pool = MemoryPoolPointer.shared
+      let sizeClass = SizeClass.index(3000)
+      guard let one = pool.allocate(3000) else { return outcome.report("no memory") }
+      guard let heap = pool.threadHeap() else { return outcome.report("no heap") }
+      let seat = heap.current(sizeClass)
+      pool.deallocate(one)
+      if heap.current(sizeClass) != seat { outcome.report("a slab went whose first items alone were touched") }
+      var many = (0..<100).map { _ in pool.allocate(3000) }
+      while heap.current(sizeClass).isMostlyUntouched { many.append(pool.allocate(3000)) }
+      for pointer in many { pool.deallocate(pointer) }
+      if heap.current(sizeClass) != ThreadHeapPointer.emptySlab { outcome.report("an empty slab stays current") }
+      if heap.pointee.spareBytes > 256 << 10 { outcome.report("too many spares") }
+      if !heap.checkInvariants() { outcome.report("broken") }
+    }
+    #expect(outcome.all == [])
   }
 
   /// A walk over slabs would show: a refill costs the same with one slab and with thousands.

@@ -42,15 +42,8 @@ public struct Slab {
     case room = 1
     /// In no list.
     case full = 2
-
-    /// What keeps a put from looking after its slab: it counts down to 0.
-    func headStart(_ itemCount: UInt16) -> UInt {
-      switch self {
-      case .current: return 1 << 32  // never: it stays, with room or without
-      case .room: return 0  // when the slab is empty
-      case .full: return 1 &- UInt(itemCount)  // at once: it has room again
-      }
-    }
+    /// Empty, and kept by its heap for its next need.
+    case spare = 3
   }
 
   /// Words of the record before the links.
@@ -67,9 +60,27 @@ extension UnsafeMutablePointer where Pointee == Slab {
 
   /// Items handed out and not yet back in the free set. The owner's to read and to write.
   var used: UInt {
-    get { pointee.left &- pointee.place.headStart(pointee.itemCount) }
-    nonmutating set { pointee.left = newValue &+ pointee.place.headStart(pointee.itemCount) }
+    get { pointee.left &- headStart }
+    nonmutating set { pointee.left = newValue &+ headStart }
   }
+
+  // What keeps a put from looking after its slab: `left` counts down to 0.
+  @inline(__always)
+  private var headStart: UInt {
+    switch pointee.place {
+    case .current: return isMostlyUntouched ? 1 << 32 : 0  // when it is empty, if that is worth while
+    case .room, .spare: return 0  // when it is empty
+    case .full: return 1 &- UInt(pointee.itemCount)  // at once: it has room again
+    }
+  }
+
+  /// Items that are carved at a time: a system page of them, so that memory is touched as it is needed.
+  var carveCount: UInt { max(4096 / pointee.itemSize, 4) }
+
+  /// Whether no more than the first items have ever been in the free set: what they touched is not worth giving back.
+  var isMostlyUntouched: Bool { pointee.carved <= 4 || UInt(pointee.carved) &* pointee.itemSize <= 4096 }
+
+  var byteCount: UInt { pointee.pageCount << Page.shift }
 
   /// The cell of `item`. Set: not freed by another thread.
   func cell(_ item: UInt) -> AtomicPointer { AtomicPointer(pointee.cells + Int(bitPattern: item >> 6)) }
@@ -84,6 +95,18 @@ extension UnsafeMutablePointer where Pointee == Slab {
   func address(_ item: UInt) -> UInt { pointee.base &+ item &* pointee.itemSize }
 
   var hasRoom: Bool { pointee.head != 0 || pointee.carved < pointee.itemCount }
+
+  /// Makes this full slab, in which one item has become free, the current one instead of `seat`, which is full: the same as
+  /// two ``setPlace(_:)``, where the counts are known.
+  @inline(__always)
+  func takePlace(of seat: SlabPointer) {
+    if seat != ThreadHeapPointer.emptySlab {
+      seat.pointee.place = .full
+      seat.pointee.left = 1
+    }
+    pointee.place = .current
+    pointee.left = UInt(pointee.itemCount) &- 1 &+ headStart
+  }
 
   /// Says where the slab is from now on.
   func setPlace(_ place: Slab.Place) {
@@ -171,6 +194,7 @@ extension UnsafeMutablePointer where Pointee == Slab {
       return pointee.heap.pointee.registry.isOwned(pointee.heap.pointee.index) || broken("current in no heap")
     case .room: return hasRoom || broken("in the list of slabs with room, without any")
     case .full: return !hasRoom || broken("in no list, with room")
+    case .spare: return taken == 0 || broken("spare, with items out")
     }
   }
 

@@ -8,6 +8,15 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
       if owner.loadRelaxed() != 0 { return broken("abandoned, and somebody's") }
       if pointee.nextOwned != nil { return broken("abandoned with heaps beside it") }
     }
+    var spareBytes: UInt = 0
+    var spare = pointee.spares
+    while let slab = spare, spareBytes <= pointee.spareBytes {
+      if slab.pointee.place != .spare || slab.pointee.heap != self { return broken("a spare slab that is elsewhere") }
+      spareBytes += slab.byteCount
+      spare = slab.pointee.next
+    }
+    if spareBytes != pointee.spareBytes { return broken("a wrong count of spare bytes") }
+    if !isOwned, spareBytes != 0 { return broken("abandoned with spare slabs") }
     for sizeClass in 0..<SizeClass.count {
       let seat = current(sizeClass)
       if seat != Self.emptySlab {

@@ -37,7 +37,10 @@ public struct ThreadHeap {
   var classesWithRoom: UInt
   // Of these, classes that got room since others were told that the heap has some
   var newsOfRoom: UInt
-  // Live slabs of each class, up to 255: later slabs are larger.
+  // Empty slabs, newest first through Slab.next, and their bytes
+  var spares: SlabPointer?
+  var spareBytes: UInt
+  // Slabs made of each class, up to 255, since the heap was last given up or emptied: later slabs are larger.
   var made: InlineArray<64, UInt8>
   var runs: RunCache
 }
@@ -149,6 +152,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
 
   private func makeSlab(_ sizeClass: Int) -> SlabPointer? {
     let made = pointee.made[sizeClass]
+    if let slab = takeSpare(sizeClass) { return slab }
     var pages: UInt = made == 0 ? 1 : made == 1 ? 2 : 4
     while true {
       let claimed = pointee.registry.pointee.segments.claim(pages: pages) { segment in
@@ -177,11 +181,18 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
   /// takes the place of a current one that is. Replacing objects of slabs that are all full then takes one slow path, not two.
   @inline(__always)
   func settleOwn(_ slab: SlabPointer) {
+    let sizeClass = Int(slab.pointee.sizeClass)
+    if slab.pointee.place == .current {
+      if current(sizeClass) == slab, slab.used == 0 {
+        setCurrent(sizeClass, Self.emptySlab)
+        retire(slab)
+      }
+      return
+    }
     if slab.pointee.place == .full {
-      let sizeClass = Int(slab.pointee.sizeClass), seat = current(sizeClass)
+      let seat = current(sizeClass)
       if !seat.hasRoom {
-        if seat != Self.emptySlab { seat.setPlace(.full) }
-        slab.setPlace(.current)
+        slab.takePlace(of: seat)
         return setCurrent(sizeClass, slab)
       }
     }
@@ -191,7 +202,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
   /// Puts a slab where it belongs after items came back: it may have room again, or be empty. By the owner.
   func settle(_ slab: SlabPointer) {
     switch slab.pointee.place {
-    case .current: break
+    case .current, .spare: break
     case .room:
       if slab.used == 0 {
         unlink(slab)
@@ -203,8 +214,10 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
   }
 
   private func retire(_ slab: SlabPointer) {
-    let sizeClass = Int(slab.pointee.sizeClass)
-    if pointee.made[sizeClass] < 255 { pointee.made[sizeClass] -= 1 }
+    if !keepSpare(slab) { destroy(slab) }
+  }
+
+  func destroy(_ slab: SlabPointer) {
     slabs.addUnshared(~0)
     slab.destroy()
   }
@@ -274,11 +287,13 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     _ = dense.defragment(to: dense.pages(pointee.registry.pointee.segments))
     for sizeClass in 0..<SizeClass.count {
       let slab = current(sizeClass)
+      pointee.made[sizeClass] = 0
       guard slab != Self.emptySlab else { continue }
       setCurrent(sizeClass, Self.emptySlab)
       slab.setPlace(.full)
       slab.pointee.heap.settle(slab)
     }
+    releaseSpares()
   }
 
   /// Gives back what the owner keeps for itself and nobody uses, before the pool counts as exhausted: what others have freed,
@@ -297,6 +312,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     let registry = pointee.registry
     repeat {
       drain()
+      releaseSpares()
       pointee.nextOwned = nil
       pointee.isAdoptedBeside = false
       pointee.ownedCount = 0
@@ -335,6 +351,8 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
       pointee.made[sizeClass] = 0
     }
     pointee.classesWithRoom = 0
+    pointee.spares = nil
+    pointee.spareBytes = 0
     slabs.storeRelaxed(0)
     if !isOwn {
       clearCurrent()
