@@ -46,7 +46,8 @@ public func bitmapFree(_ bitmap: UnsafeMutablePointer<UInt>, _ num: Int32, _ idx
 
 @c(mp_bitmap_free_cells)
 public func bitmapFreeCells(_ bitmap: UnsafeMutablePointer<UInt>, _ num: Int32, _ idx: Int32) {
-  guard num >= 1, idx >= 0, Int(idx) % Cell.itemCount == 0 else {
+  guard num >= 1, idx >= 0 else { misuse("mp_bitmap_free_cells", UInt(bitPattern: bitmap), "no such items") }
+  guard Int(idx) % Cell.itemCount == 0 else {
     misuse("mp_bitmap_free_cells", UInt(bitPattern: bitmap), "not the first item of a cell")
   }
   let count = Cell.count(forItems: Int(num)) * Cell.itemCount

@@ -8,6 +8,7 @@
     static let configuration = CommandConfiguration(
       commandName: "mempool",
       abstract: "Runs programs on this allocator, tells how it is set up, and measures it.",
+      version: "0.1.0",  // the Makefile's VERSION: a test compares the two
       subcommands: [RunCommand.self, InfoCommand.self, BenchCommand.self]
     )
 

@@ -210,6 +210,18 @@ static void bitmap_cells_twice(void) {
   mp_bitmap_free_cells(cells, 128, 0);
 }
 
+#define BITMAP(name, report, what, call)          \
+  static void name(void) {                        \
+    static atomic_t cells[2] = {~0ul, ~0ul};      \
+    EXPECT(report "(%p): " what, (void *)cells);  \
+    call;                                         \
+  }
+BITMAP(bitmap_count, "mp_bitmap_free", "no such items", mp_bitmap_free(cells, -5, 0))
+BITMAP(bitmap_index, "mp_bitmap_free", "no such items", mp_bitmap_free(cells, 5, -1))
+BITMAP(bitmap_cells_count, "mp_bitmap_free_cells", "no such items", mp_bitmap_free_cells(cells, -5, 0))
+BITMAP(bitmap_cells_negative, "mp_bitmap_free_cells", "no such items", mp_bitmap_free_cells(cells, 5, -64))
+BITMAP(bitmap_cells_index, "mp_bitmap_free_cells", "not the first item of a cell", mp_bitmap_free_cells(cells, 5, 3))
+
 // --- The end
 
 #define FINI(name, pointer)                                    \
@@ -251,7 +263,8 @@ static const Case cases[] = {
     CASE(fallback_twice), CASE(fallback_twice_remote), CASE(fallback_realloc_after_free), CASE(fallback_size_after_realloc),
     CASE(fallback_interior), CASE(fallback_odd), CASE(fallback_foreign), CASE(fallback_stack), CASE(fallback_to_other),
     CASE(fallback_to_shared),
-    CASE(bitmap_twice), CASE(bitmap_cells_twice),
+    CASE(bitmap_twice), CASE(bitmap_cells_twice), CASE(bitmap_count), CASE(bitmap_index), CASE(bitmap_cells_count),
+    CASE(bitmap_cells_negative), CASE(bitmap_cells_index),
     CASE(fini_small), CASE(fini_run), CASE(fini_span), CASE(fini_other_thread), CASE(shared_destroyed),
 };
 

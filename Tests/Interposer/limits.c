@@ -2,6 +2,7 @@
 //   half      maps half of the address-space limit itself, then allocates and frees on
 //   gibibyte  1 GiB live in small and large objects, checked; the runner makes reservations small
 //   alive     1000 threads at once, each with objects
+//   absurd    sizes and alignments that no memory has fail; with `more`, then everything is taken
 //   short     100,000 threads one after another: memory in use stays where it is
 #define _GNU_SOURCE
 #include "check.h"
@@ -67,6 +68,22 @@ static void gibibyte(void) {
   }
 }
 
+// The compiler knows malloc.
+static void *(*volatile p_malloc)(size_t) = malloc;
+static void *(*volatile p_realloc)(void *, size_t) = realloc;
+
+static void absurd(int more) {
+  static volatile size_t huge = SIZE_MAX;
+  void *untouched = NULL, *p = p_malloc(100);
+  CHECK(p_malloc(huge) == NULL && p_malloc(huge / 2 + 1) == NULL && p_malloc(huge / 4) == NULL);
+  CHECK(calloc(huge, 2) == NULL && calloc(huge / 2, 1) == NULL && calloc(huge / 8, 2) == NULL);
+  CHECK(p_realloc(p, huge) == NULL && p_realloc(p, huge / 2 - 100) == NULL && p_realloc(NULL, huge) == NULL);
+  CHECK(aligned_alloc(64, huge - 100) == NULL && aligned_alloc((size_t)1 << 62, 8) == NULL);
+  CHECK(posix_memalign(&untouched, 64, huge / 2) != 0);
+  free(p);
+  while (more && p_malloc(100000)) continue;
+}
+
 static pthread_barrier_t barrier;
 
 static void *allocateAndWait(void *unused) {
@@ -118,6 +135,7 @@ int main(int count, char **arguments) {
   if (!strcmp(kind, "half")) half();
   else if (!strcmp(kind, "gibibyte")) gibibyte();
   else if (!strcmp(kind, "alive")) alive();
+  else if (!strcmp(kind, "absurd")) absurd(count > 2);
   else if (!strcmp(kind, "short")) shortThreads();
   else return 2;
   return failures != 0;

@@ -218,6 +218,8 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     _ = exhaustions.fetchAddRelaxed(1)
     switch pointee.options.exhaustion {
     case .fail: break
+    // What nobody could ever serve says nothing about this pool.
+    case .abort where byteCount > Self.largestByteCount || alignment > Self.largestByteCount: break
     case .abort: fatal(call, byteCount: byteCount, "out of memory")
     case .system where isPassThrough: break
     case .system:

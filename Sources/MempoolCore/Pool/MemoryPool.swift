@@ -97,7 +97,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   }
 
   /// No machine has that much address space; the sums that lay a segment out do not overflow up to here.
-  private static var largestByteCount: UInt { 1 << 56 }
+  static var largestByteCount: UInt { 1 << 56 }
 
   static func firstSegment(_ options: PoolOptions) throws(PoolError) -> SegmentPointer {
     let settings = options.segmentSettings
