@@ -62,6 +62,7 @@ import Testing
     Row("liveBytes", \SpanList.liveBytes) { $0.liveBytes },
     Row("peakBytes", \SpanList.peakBytes) { $0.peakBytes },
     Row("mutex", \SpanList.mutex) { $0.mutex },
+    Row("mutex", \FallbackSet.mutex) { $0.mutex },
     Row("former", \SpanList.former) { $0.former(0) },
     Row("nextFormer", \SpanList.nextFormer) { $0.nextFormer },
 
