@@ -2,6 +2,7 @@
 #include "CMempoolShims.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -32,6 +33,36 @@ void mp_system_counters_read(mp_system_counters *out) {
   const mp_word *from = (const mp_word *)&counters;
   mp_word *to = (mp_word *)out;
   for (size_t i = 0; i < sizeof counters / sizeof(mp_word); i++) to[i] = mp_load_relaxed(from + i);
+}
+
+// The second number of /proc/self/statm, in pages; getrusage knows only the peak.
+static mp_word resident_pages(void) {
+  char text[128];
+  int file;
+  do file = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+  while (file < 0 && errno == EINTR);
+  if (file < 0) return 0;
+  ssize_t count;
+  do count = read(file, text, sizeof text - 1);
+  while (count < 0 && errno == EINTR);
+  close(file);
+  text[count < 0 ? 0 : count] = 0;
+  mp_word pages = 0;
+  const char *next = text;
+  while (*next && *next != ' ') next++;
+  while (*next == ' ') next++;
+  while (*next >= '0' && *next <= '9') pages = pages * 10 + (mp_word)(*next++ - '0');
+  return pages;
+}
+
+void mp_system_usage_read(mp_system_usage *out) {
+  int saved = errno;
+  struct rusage usage = {0};
+  getrusage(RUSAGE_SELF, &usage);
+  out->resident_bytes = resident_pages() * mp_system_page_size();
+  out->minor_faults = (mp_word)usage.ru_minflt;
+  out->major_faults = (mp_word)usage.ru_majflt;
+  errno = saved;
 }
 
 static int failed(void) {

@@ -89,6 +89,15 @@ extension MempoolStatistics {
   /// How many of all these failed.
   public var failedCalls: Int { Int(truncatingIfNeeded: core.failedCalls) }
 
+  /// In memory now, of the whole process: what the kernel says. ``ProcessMemory`` says more, and takes longer.
+  public var residentBytes: Int { Int(truncatingIfNeeded: core.residentBytes) }
+
+  /// Page faults of the process that cost no input: cumulative.
+  public var minorFaults: Int { Int(truncatingIfNeeded: core.minorFaults) }
+
+  /// Page faults of the process that had to read from a disk: cumulative.
+  public var majorFaults: Int { Int(truncatingIfNeeded: core.majorFaults) }
+
   /// Items freed by a thread that did not own their slab.
   public var remoteFreesPushed: Int { Int(truncatingIfNeeded: core.remoteFreesPushed) }
 
@@ -106,6 +115,9 @@ extension MempoolStatistics {
 
   /// Claims that found nothing after their last pass.
   public var claimFailures: Int { Int(truncatingIfNeeded: core.claimFailures) }
+
+  /// Swaps in vain, because another thread had changed the cell.
+  public var claimLostSwaps: Int { Int(truncatingIfNeeded: core.claimLostSwaps) }
 
   /// Bytes in runs of fragments that are live; part of ``allocatedBytes``.
   public var runBytes: Int { Int(truncatingIfNeeded: core.runBytes) }

@@ -1,3 +1,4 @@
+import CMempoolShims
 import Foundation
 import Testing
 
@@ -212,6 +213,32 @@ import Testing
     statistics.classCount = 1
     statistics.classes[0].liveItems = 1
     #expect(statistics.brokenInvariant(isQuiescent: true) != nil)
+  }
+
+  /// What the kernel says grows by what is touched.
+  @Test func theProcessIsMeasured() async {
+    await #expect(processExitsWith: .success) {
+      let byteCount = 64 << 20
+      guard let memory = mp_pages_map(byteCount, 4096) else { exit(2) }
+      var before = PoolStatistics(), after = PoolStatistics()
+      before.readSystemCounters()
+      memory.initializeMemory(as: UInt8.self, repeating: 1, count: byteCount)
+      errno = 77
+      after.readSystemCounters()
+      guard errno == 77 else { exit(3) }
+      guard after.residentBytes > before.residentBytes + 60 << 20 else { exit(4) }
+      // Huge pages are one fault each.
+      guard after.minorFaults + after.majorFaults >= before.minorFaults + before.majorFaults + 32 else { exit(5) }
+      guard after.residentBytes < before.residentBytes + 80 << 20 else { exit(6) }
+      exit(0)
+    }
+  }
+
+  @Test func lostSwapsAreShown() throws {
+    let test = try TestPool(.elastic)
+    let before = test.pool.statistics().claimLostSwaps
+    test.pool.pointee.first.wait.countLostSwaps(7)
+    #expect(test.pool.statistics().claimLostSwaps == before + 7)
   }
 
   @Test func theSharedPoolAnswers() {

@@ -151,6 +151,8 @@ typedef struct mp_cache {
  * Makes a cache of items of `item_size` bytes. The first 31 bytes of `name` are kept. An item is aligned to the largest
  * power of two that divides its size, at most 4096. Before its first item a cache takes less than a page. A size of 0, or
  * above MP_CACHE_ITEM_MAX bytes, is misuse.
+ * `cache` may point to memory that holds anything. So a cache that is still live there is not noticed: it is lost, with the
+ * pages that it holds, and its items belong to no cache that can be named.
  */
 #define MP_CACHE_ITEM_MAX 1048576
 void mp_cache_init_impl(mp_cache_t *cache, const char *name, size_t item_size);
@@ -252,8 +254,9 @@ typedef struct mp_stats {
   uint64_t committed_bytes, retained_bytes, mapped_bytes, metadata_bytes, peak_active_bytes, peak_committed_bytes;
   uint64_t purged_bytes, purge_passes;
   uint64_t map_calls, commit_calls, purge_calls, unmap_calls, resize_calls, lock_calls, failed_calls;
+  uint64_t resident_bytes, minor_faults, major_faults;
   uint64_t remote_frees_pushed, remote_frees_drained;
-  uint64_t claim_passes, claim_retries, claim_sleeps, claim_failures;
+  uint64_t claim_passes, claim_retries, claim_sleeps, claim_failures, claim_lost_swaps;
   uint64_t span_count, span_bytes, run_bytes;
   uint64_t fallback_count, fallback_live_count, limit_hits, exhaustions;
   uint64_t heap_count, owned_heap_count, abandoned_heap_count;

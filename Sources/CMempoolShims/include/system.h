@@ -31,6 +31,12 @@ typedef struct mp_system_counters {
   mp_word reserve, map, commit, purge, release, lock, resize, failed;
 } mp_system_counters;
 void mp_system_counters_read(mp_system_counters *_Nonnull out);
+// What the kernel has for this process: bytes in memory now, 0 where /proc is not to be had, and page faults so far. Allocates
+// nothing, keeps errno.
+typedef struct mp_system_usage {
+  mp_word resident_bytes, minor_faults, major_faults;
+} mp_system_usage;
+void mp_system_usage_read(mp_system_usage *_Nonnull out);
 // Testing: every nth memory call from now on fails with ENOMEM; 0 turns it off.
 void mp_system_fail_every(mp_word n);
 // Testing: no single reservation above this many bytes succeeds; 0 turns it off.

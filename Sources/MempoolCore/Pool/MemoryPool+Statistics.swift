@@ -73,6 +73,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     statistics.claimRetries &+= segment.wait.sleeps
     statistics.claimSleeps &+= segment.wait.sleeps
     statistics.claimFailures &+= segment.wait.failures
+    statistics.claimLostSwaps &+= segment.wait.lostSwaps
   }
 
   private func count(_ slab: SlabPointer, into statistics: inout PoolStatistics) {

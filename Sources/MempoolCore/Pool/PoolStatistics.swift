@@ -64,6 +64,15 @@ public struct PoolStatistics: Sendable {
   /// How many of all these failed.
   public var failedCalls: UInt = 0
 
+  // What the kernel says of the whole process.
+
+  /// In memory now: code, stacks and other allocators' memory, too.
+  public var residentBytes: UInt = 0
+  /// Page faults that cost no input: cumulative.
+  public var minorFaults: UInt = 0
+  /// Page faults that had to read from a disk: cumulative.
+  public var majorFaults: UInt = 0
+
   // Frees by another thread than the slab's owner, cumulative.
 
   /// Items freed by a thread that did not own their slab.
@@ -81,6 +90,8 @@ public struct PoolStatistics: Sendable {
   public var claimSleeps: UInt = 0
   /// Claims that found nothing after their last pass.
   public var claimFailures: UInt = 0
+  /// Swaps in vain, because another thread had changed the cell.
+  public var claimLostSwaps: UInt = 0
 
   /// Bytes in runs of fragments that are live; part of ``allocatedBytes``.
   public var runBytes: UInt = 0
@@ -175,6 +186,10 @@ extension PoolStatistics {
     visitor.figure("resize_calls", resizeCalls, .count)
     visitor.figure("lock_calls", lockCalls, .count)
     visitor.figure("failed_calls", failedCalls, .count)
+    visitor.group("process")
+    visitor.figure("resident_bytes", residentBytes, .bytes)
+    visitor.figure("minor_faults", minorFaults, .count)
+    visitor.figure("major_faults", majorFaults, .count)
     visitor.group("remote frees")
     visitor.figure("remote_frees_pushed", remoteFreesPushed, .count)
     visitor.figure("remote_frees_drained", remoteFreesDrained, .count)
@@ -183,6 +198,7 @@ extension PoolStatistics {
     visitor.figure("claim_retries", claimRetries, .count)
     visitor.figure("claim_sleeps", claimSleeps, .count)
     visitor.figure("claim_failures", claimFailures, .count)
+    visitor.figure("claim_lost_swaps", claimLostSwaps, .count)
     visitor.group("runs and spans")
     visitor.figure("run_bytes", runBytes, .bytes)
     visitor.figure("span_count", spanCount, .count)
@@ -232,5 +248,10 @@ extension PoolStatistics {
     resizeCalls = counters.resize
     lockCalls = counters.lock
     failedCalls = counters.failed
+    var usage = mp_system_usage()
+    mp_system_usage_read(&usage)
+    residentBytes = usage.resident_bytes
+    minorFaults = usage.minor_faults
+    majorFaults = usage.major_faults
   }
 }
