@@ -202,8 +202,8 @@ extension MemoryPool {
 
   /// Returns idle memory of all threads' heaps to the system, now.
   ///
-  /// A pool does this by itself for what exceeds its budget; call it when a program is about to be idle for long. Pools that are
-  /// fixed have nothing to return.
+  /// A pool does this by itself for what has been idle for a while; call it when a program is about to be idle for long.
+  /// Pools that are fixed have nothing to return.
   ///
   /// - Returns: The bytes returned.
   /// - Complexity: Proportional to the pages that are idle; one system call for each stretch of them.
