@@ -41,9 +41,10 @@ extern "C" {
 
 /*
  * Starts the shared pool. Not needed: the first allocation starts it too. Gives the chance to see an error early, when the
- * system refuses the address space or the environment asks for more locked memory than it may have.
+ * system refuses the address space. Fixed or locked memory that the environment asks for and the system refuses is no error,
+ * but a line on standard error: the pool grows as it needs to, then.
  *
- * Returns 0, also when the pool runs already; -1 with errno ENOMEM, EPERM or EAGAIN.
+ * Returns 0, also when the pool runs already; -1 with errno ENOMEM.
  */
 int mempool_init(void);
 
