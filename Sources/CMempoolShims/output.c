@@ -9,19 +9,16 @@
 unsigned char mp_environment_storage[MP_ENVIRONMENT_BYTES] __attribute__((aligned(64)));
 
 int mp_write_all(int descriptor, const char *bytes, size_t count) {
-  int saved = errno, result = 0;
+  int saved = errno;
   while (count) {
     ssize_t written = write(descriptor, bytes, count);
     if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) {
-      result = -1;
-      break;
-    }
+    if (written <= 0) return -1;  // with write's errno
     bytes += written;
     count -= (size_t)written;
   }
   errno = saved;
-  return result;
+  return 0;
 }
 
 int mp_open_append(const char *path) {

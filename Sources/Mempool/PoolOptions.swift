@@ -8,8 +8,8 @@ public struct PoolOptions: Sendable {
   public enum Backing: Sendable {
     /// As much as is asked for. Address space is reserved in one piece and made accessible as it is needed.
     ///
-    /// - `reserve`: Bytes of address space of a piece; 0 leaves it to the pool: 1 TiB, at most a quarter of `ulimit -v`,
-    ///   halved until it fits. When a piece is full there is a further one.
+    /// - `reserve`: Bytes of address space of a piece; 0 leaves it to the pool: 4 GiB, for the shared pool 1 TiB, at
+    ///   most an eighteenth or a quarter of `ulimit -v`, halved until it fits. When a piece is full there is a further one.
     case elastic(reserve: Int = 0)
     /// So many bytes, all taken at the start. Afterwards no system call for memory, ever: the program keeps working when the
     /// machine has none left, until these are used up.

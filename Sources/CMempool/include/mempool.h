@@ -61,7 +61,8 @@ void mempool_fini(void);
  * Allocates `size` bytes, not zeroed. `size` 0 gives a distinct object.
  *
  * mp_malloc never returns NULL: when the pool is exhausted it writes one line and raises SIGABRT. So do mp_calloc,
- * mp_memalign and mp_realloc below, also when the size overflows. mp_try_malloc returns NULL with errno ENOMEM instead.
+ * mp_memalign and mp_realloc below, also when the size overflows. mp_try_malloc returns NULL with errno ENOMEM instead,
+ * unless MEMPOOL_EXHAUSTION=abort says that every failure ends the process.
  */
 void *mp_malloc(size_t size) MP_ALLOCATES(1);
 void *mp_try_malloc(size_t size) MP_ALLOCATES(1);
@@ -165,7 +166,7 @@ void mp_cache_init_impl(mp_cache_t *cache, const char *name, size_t item_size);
  */
 void mp_cache_destroy(mp_cache_t *cache);
 
-/* Takes an item, not zeroed. Never NULL: as mp_malloc. */
+/* Takes an item, not zeroed. Never NULL: as mp_malloc, but what caches need never comes from the system's allocator. */
 void *mp_cache_alloc(mp_cache_t *cache);
 
 /* Gives an item back. NULL is nothing to do; an item of another cache is misuse. */

@@ -23,6 +23,7 @@ typedef struct mp_thread_block {
   mp_word state;                // MP_THREAD_NEW, MP_THREAD_LIVE, MP_THREAD_DEAD
   mp_word number;               // spreads threads over cells; 0 until first used
   mp_word registered;           // heaps and leases that this thread holds beside the shared pool's heap
+  mp_word counted;              // 1: it is one of the process's threads that have a heap
   mp_word beside;               // heaps of the shared pool that it adopted beside its own
   mp_thread_entry recent[MP_THREAD_RECENT];  // other pools and caches, by owner % MP_THREAD_RECENT
 } mp_thread_block;

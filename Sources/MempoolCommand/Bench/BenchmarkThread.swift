@@ -1,4 +1,5 @@
 import CMempoolShims
+import Foundation
 import MempoolCore
 
 /// What one thread of a benchmark needs, laid out before the clock runs: its sizes, the order of its frees, its objects and
@@ -58,13 +59,21 @@ final class BenchmarkThread: @unchecked Sendable {
     }
   }
 
+  // No round can be compared with another any more.
+  @inline(never)
+  private static func outOfMemory(_ size: Int) -> Never {
+    FileHandle.standardError.write(
+      Data("mempool bench: no memory for \(size) bytes; see MEMPOOL_FIXED and ulimit -v\n".utf8))
+    exit(EX_OSERR)
+  }
+
   /// Writes a byte to each object: an allocator that has not touched the memory yet must not look the faster for it.
   @inline(__always)
   private func allocate<Allocator: BenchmarkAllocator>(
     _: Allocator.Type, _ sizes: UnsafeMutablePointer<Int>, _ range: Range<Int>
   ) {
     for index in range {
-      let object = Allocator.allocate(sizes[index]).unsafelyUnwrapped
+      guard let object = Allocator.allocate(sizes[index]) else { Self.outOfMemory(sizes[index]) }
       object.storeBytes(of: 1, as: UInt8.self)
       objects[index] = object
     }

@@ -70,6 +70,17 @@ extension UnsafeMutablePointer where Pointee == FallbackSet {
     }
   }
 
+  /// Some live object; nil when there is none.
+  var first: UInt? {
+    mutex.withLock {
+      for index in 0..<Int(pointee.capacity) {
+        let word = pointee.table.unsafelyUnwrapped[index]
+        if word != 0, word & Self.former == 0 { return word }
+      }
+      return nil
+    }
+  }
+
   /// Nil for an address that has nothing to do with this pool.
   func finding(_ address: UInt) -> FallbackSet.Finding? {
     mutex.withLock {

@@ -109,7 +109,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     let pointer =
       byteCount <= SizeClass.largest
       ? allocateSmall(byteCount, SizeClass.index(byteCount)) : allocateLarge(byteCount)?.pointer
-    if Purger.state.loadRelaxed() == Purger.State.none, Process.hasThreads { Process.startPurger() }
+    if Purger.state.loadRelaxed() == Purger.State.none, Process.hasThreads { Process.startPurger(for: self) }
     return pointer ?? exhausted(byteCount, call)
   }
 

@@ -13,6 +13,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   /// The address of some live object; 0 when there is none. Right only when no other call on the pool is running.
   private var firstLiveObject: UInt {
     guard state.loadAcquire() == MemoryPool.State.ready else { return 0 }  // acquire: pairs with start(_:_:)
+    if fallbackLive.loadRelaxed() != 0, let address = fallbackSet.first { return address }
     if spans.liveCount.loadRelaxed() != 0, let span = spans.pointee.head { return span.pointee.address }
     var found: UInt = 0
     segments.first { segment in

@@ -16,6 +16,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       if entry.pointee.owner == pointee.id { return entry.pointee.value?.assumingMemoryBound(to: ThreadHeap.self) }
       guard block.pointee.state != UInt(MP_THREAD_DEAD) else { return nil }
       guard let heap = ownHeap(of: block) ?? registry.acquire(for: block) else { return nil }
+      Process.threadBegan(block)
       block.pointee.registered += 1
       entry.pointee.owner = pointee.id
       entry.pointee.value = UnsafeMutableRawPointer(heap)
@@ -72,7 +73,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     show(block)
     block.pointee.heap = UInt(bitPattern: heap)
     block.pointee.state = UInt(MP_THREAD_LIVE)
-    Process.threadBegan()
+    Process.threadBegan(block)
     mp_thread_exit_arm()  // may allocate
     return heap
   }

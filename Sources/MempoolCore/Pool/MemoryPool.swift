@@ -70,6 +70,8 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   /// Makes a pool. A size that no pool can have, or an address space too small, is an error; nothing is left behind then.
   public static func create(_ options: PoolOptions) throws(PoolError) -> MemoryPoolPointer {
     guard MemoryPoolPointer.shared.start() else { throw .reservationFailed(errno: mp_errno_get()) }
+    var options = options
+    if case .elastic(0) = options.backing { options.backing = .elastic(reserve: Int(PoolOptions.ownReserveByteCount)) }
     if case .passThrough = options.backing {
       guard let block = MemoryPoolPointer.shared.pointee.first.allocateMetadata(UInt(recordByteCount)) else {
         throw .outOfMemory
@@ -207,7 +209,12 @@ extension PoolOptions {
       purgeDelay: purgeDelayMilliseconds ?? environment.purgeDelayMilliseconds)
   }
 
-  /// What an elastic pool reserves: what was asked for, or 1 TiB, at most a quarter of the address-space limit.
+  /// What a pool of one's own reserves when nothing is said, and again whenever that is full: there may be thousands of them.
+  static var ownReserveByteCount: UInt {
+    max(2 << 20, min(4 << 30, UInt(bitPattern: mp_address_space_limit()) / 128 * 7))
+  }
+
+  /// What the shared pool reserves: what was asked for, or 1 TiB, at most a quarter of the address-space limit.
   func reserveByteCount(_ asked: Int) -> UInt {
     if asked > 0 { return UInt(asked) }
     // Bookkeeping takes an eighth and a little more on top of the pages.

@@ -5,7 +5,8 @@ public struct PoolOptions: Sendable {
   /// Where the memory comes from.
   public enum Backing: Sendable {
     /// Address space for `reserve` bytes, made accessible as it is needed; when it is full, a further reservation.
-    /// 0 asks for 1 TiB, at most a quarter of the address-space limit; halved until it fits.
+    /// 0 asks for 4 GiB, for the shared pool 1 TiB, at most an eighteenth or a quarter of the address-space limit; halved until it
+    /// fits.
     case elastic(reserve: Int)
     /// `size` bytes, all taken at start; afterwards no system call for memory, ever.
     case fixed(size: Int, locked: Bool, prefault: Bool)

@@ -4,11 +4,10 @@ extension Process {
   /// What a process must have taken for a purger to be worth its stack.
   private static var purgerFloor: UInt { (2 << 20) >> Page.shift }
 
-  /// Starts the purger, of which there is none, when the process has taken enough. At the end of an allocation's slow path, where
+  /// Starts the purger, of which there is none, when this pool has taken enough. At the end of an allocation's slow path, where
   /// this thread holds nothing of the allocator's: starting a thread allocates. Not at the end of a free: libc frees under locks
   /// that starting a thread takes.
-  static func startPurger() {
-    let pool = MemoryPoolPointer.shared
+  static func startPurger(for pool: MemoryPoolPointer) {
     guard pool.isElastic, pool.pointee.first.pointee.purgeDelay != 0 else { return }
     guard pool.pointee.first.usedPages.loadRelaxed() > purgerFloor else { return }
     guard

@@ -17,7 +17,7 @@ enum Process {
   // The first slab cache; the others through its own link.
   static var cacheHead: AtomicPointer { word.advanced(by: 4) }
 
-  // Threads that have a heap in the shared pool.
+  // Threads that have a heap.
   private static var liveThreads: AtomicPointer { word.advanced(by: 5) }
 
   static var byteCount: Int { 6 * 8 }
@@ -99,10 +99,21 @@ enum Process {
   /// Threads that have ever allocated in this process.
   static var threadsEver: UInt { threads.loadRelaxed() }
 
-  /// Whether more than one thread has a heap in the shared pool.
+  /// Whether more than one thread has a heap.
   static var hasThreads: Bool { liveThreads.loadRelaxed() > 1 }
 
-  static func threadBegan() { _ = liveThreads.fetchAddRelaxed(1) }
+  /// Counts a thread, when it gets its first heap.
+  static func threadBegan(_ block: ThreadBlock) {
+    if block.pointee.counted != 0 { return }
+    block.pointee.counted = 1
+    _ = liveThreads.fetchAddRelaxed(1)
+  }
+
+  private static func threadEnded(_ block: ThreadBlock) {
+    if block.pointee.counted == 0 { return }
+    block.pointee.counted = 0
+    Purger.threadEnded(left: liveThreads.fetchAddRelaxed(0 &- 1) &- 1)
+  }
 
   /// Gives up what an exiting thread holds, in the first round of key destructors that comes by. Later ones cannot be counted
   /// on: a thread may first allocate in an exit handler, and tools finish the thread in the last round. Handlers that still
@@ -118,7 +129,7 @@ enum Process {
     block.pointee.beside = 0
     for slot in 0..<Int(MP_THREAD_RECENT) { mp_thread_recent(block)[slot].owner = 0 }
     if wasLive { heap.abandonAll() }
-    defer { if wasLive { Purger.threadEnded(left: liveThreads.fetchAddRelaxed(0 &- 1) &- 1) } }
+    defer { threadEnded(block) }
     guard block.pointee.registered > 0 else { return }
     // Under the lock: a pool that is being destroyed by another thread is in the list, or its heaps are no concern any more.
     lock.withLock {
@@ -175,7 +186,7 @@ enum Process {
 
   static func forkedChild() {
     forEachLock { $0.resetAfterFork() }
-    liveThreads.storeRelaxed(threadBlock().pointee.state == UInt(MP_THREAD_LIVE) ? 1 : 0)
+    liveThreads.storeRelaxed(threadBlock().pointee.counted)
     if Purger.state.loadRelaxed() != Purger.State.off { Purger.state.storeRelaxed(Purger.State.none) }
     forEachCache { $0.forkedChild(own: UInt(bitPattern: threadBlock())) }
     let block = threadBlock()
