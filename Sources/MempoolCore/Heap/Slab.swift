@@ -68,7 +68,8 @@ extension UnsafeMutablePointer where Pointee == Slab {
   @inline(__always)
   private var headStart: UInt {
     switch pointee.place {
-    case .current: return isMostlyUntouched ? 1 << 32 : 0  // when it is empty, if that is worth while
+    // When it is empty, if that is worth while: a program that uses many classes a little would make slabs all the time.
+    case .current: return pointee.pageCount == 1 || isMostlyUntouched ? 1 << 32 : 0
     case .room, .spare: return 0  // when it is empty
     case .full: return 1 &- UInt(pointee.itemCount)  // at once: it has room again
     }
