@@ -121,22 +121,31 @@ int mp_pages_commit(void *address, size_t byte_count) {
   return 0;
 }
 
+// What gives memory back keeps errno, also when the system refuses: frees come here, and keep it.
+
 int mp_pages_purge(void *address, size_t byte_count) {
-  if (counted(&counters.purge) || madvise(address, byte_count, MADV_DONTNEED)) return failed();
-  return 0;
+  int saved = errno;
+  int refused = counted(&counters.purge) || madvise(address, byte_count, MADV_DONTNEED);
+  errno = saved;
+  return refused ? failed() : 0;
 }
 
 int mp_pages_lend(void *address, size_t byte_count) {
-  if (counted(&counters.purge)) return failed();
+  int saved = errno, refused = counted(&counters.purge);
 #if defined(MADV_FREE)
-  if (madvise(address, byte_count, MADV_FREE) == 0) return 0;  // not of locked memory, nor on an old kernel
+  // Refused of locked memory, and by old kernels.
+  if (!refused && madvise(address, byte_count, MADV_FREE) == 0) return 0;
 #endif
-  return madvise(address, byte_count, MADV_DONTNEED) ? failed() : 0;
+  refused = refused || madvise(address, byte_count, MADV_DONTNEED);
+  errno = saved;
+  return refused ? failed() : 0;
 }
 
 int mp_pages_release(void *address, size_t byte_count) {
-  if (counted(&counters.release) || munmap(address, byte_count)) return failed();
-  return 0;
+  int saved = errno;
+  int refused = counted(&counters.release) || munmap(address, byte_count);
+  errno = saved;
+  return refused ? failed() : 0;
 }
 
 int mp_pages_lock(void *address, size_t byte_count) {

@@ -9,7 +9,8 @@
 
 enum { MP_EINVAL = EINVAL, MP_ENOMEM = ENOMEM, MP_EBUSY = EBUSY, MP_EOVERFLOW = EOVERFLOW };
 
-// --- Memory. Each returns NULL or -1 with errno on failure. Sizes and addresses are multiples of the system page.
+// --- Memory. Each returns NULL or -1 on failure, with errno; purge, lend and release keep errno. Sizes and addresses are
+// multiples of the system page.
 void *_Nullable mp_pages_reserve(size_t byte_count, size_t alignment);          // PROT_NONE, no memory behind it
 void *_Nullable mp_pages_map(size_t byte_count, size_t alignment);              // readable, writable, zero
 void *_Nullable mp_pages_take(size_t byte_count, size_t alignment);             // the same, if the machine has so much memory
