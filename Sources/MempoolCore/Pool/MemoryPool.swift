@@ -82,16 +82,17 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       return pool
     }
     let segment = try firstSegment(options)
-    guard let block = segment.allocateMetadata(UInt(recordByteCount)) else {
-      segment.destroy()
-      throw .invalidArgument
-    }
+    guard let block = segment.allocateMetadata(UInt(recordByteCount)) else { throw refusal(segment) }
     let pool = at(block)
-    guard pool.start(options, segment) else {
-      segment.destroy()
-      throw .invalidArgument
-    }
+    guard pool.start(options, segment) else { throw refusal(segment) }
     return pool
+  }
+
+  // Why a pool does not fit its first segment, which goes: the system gave an elastic one no memory, others are too small.
+  private static func refusal(_ segment: SegmentPointer) -> PoolError {
+    let isElastic = segment.pointee.backing == .elastic
+    segment.destroy()
+    return isElastic ? .outOfMemory : .invalidArgument
   }
 
   private static func at(_ block: UInt) -> MemoryPoolPointer {

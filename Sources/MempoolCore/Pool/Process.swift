@@ -266,8 +266,10 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   private func startFirst(_ options: PoolOptions) -> Bool {
     guard let segment = try? Self.firstSegment(options) else { return false }
     if start(options, segment) { return true }
+    let isElastic = segment.pointee.backing == .elastic
     segment.destroy()
-    mp_errno_set(Int32(MP_EINVAL))  // too small for what the pool needs itself
+    // One of a given size is too small for what the pool needs itself.
+    mp_errno_set(Int32(isElastic ? MP_ENOMEM : MP_EINVAL))
     return false
   }
 }
