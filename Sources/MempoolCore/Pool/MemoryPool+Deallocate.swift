@@ -125,25 +125,18 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     if pointee.first.contains(address) {
       segment = pointee.first
     } else {
+      // The map knows whole granules: in the last of a segment or span there may lie what is another's.
       switch AddressMap.owner(of: address) {
-      case .segment(let other) where other.pointee.list == UInt(bitPattern: segments): segment = other
-      case .span(let span) where span.pointee.list == spans:
+      case .segment(let other) where other.contains(address):
+        if other.pointee.list != UInt(bitPattern: segments) { misuse(call, address, "memory of another pool") }
+        segment = other
+      case .span(let span) where span.contains(address):
+        if span.pointee.list != spans { misuse(call, address, "memory of another pool") }
         if span.pointee.address != address { misuse(call, address, "not the start of an object") }
         return .span(span)
-      case .some: misuse(call, address, "memory of another pool")
-      case nil:
-        if self != .shared, MemoryPoolPointer.shared.owns(pointer) { misuse(call, address, "memory of another pool") }
-        switch fallbackSet.finding(address) {
-        case .live: return .system
-        case .former: misuse(call, address, "double free")
-        case .inside: misuse(call, address, "not the start of an object")
-        case nil: break
-        }
-        if spans.wasSpan(address) { misuse(call, address, "double free") }
-        foreign(address, call)
+      default:
+        return locateElsewhere(address, call)
       }
-      // The address map knows whole granules; bookkeeping lies in front of the pages.
-      if !segment.contains(address) { foreign(address, call) }
     }
     let entry = segment.entry(of: address)
     if entry.isSlab { return locate(address, in: entry, call) }
@@ -158,6 +151,21 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       return .dense(heap)
     case .other: misuse(call, address, "never allocated")
     }
+  }
+
+  // What lies in no segment and no span of any pool's.
+  private func locateElsewhere(_ address: UInt, _ call: CallName) -> Location {
+    if self != .shared, MemoryPoolPointer.shared.pointee.first.contains(address) {
+      misuse(call, address, "memory of another pool")
+    }
+    switch fallbackSet.finding(address) {
+    case .live: return .system
+    case .former: misuse(call, address, "double free")
+    case .inside: misuse(call, address, "not the start of an object")
+    case nil: break
+    }
+    if spans.wasSpan(address) { misuse(call, address, "double free") }
+    foreign(address, call)
   }
 
   private func locate(_ address: UInt, in entry: PageEntryPointer, _ call: CallName) -> Location {
@@ -199,7 +207,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     if pointee.first.contains(address) { return true }
     switch AddressMap.owner(of: address) {
     case .segment(let segment): return segment.pointee.list == UInt(bitPattern: segments) && segment.contains(address)
-    case .span(let span): return span.pointee.list == spans
+    case .span(let span): return span.pointee.list == spans && span.contains(address)
     case nil: return false
     }
   }

@@ -254,6 +254,8 @@ extension UnsafeMutablePointer where Pointee == SpanList {
 }
 
 extension UnsafeMutablePointer where Pointee == Span {
+  func contains(_ address: UInt) -> Bool { address &- pointee.address < pointee.byteCount }
+
   /// Whether the span is `list`'s, and the address map leads to it from all of its addresses.
   func checkInvariants(_ list: SpanListPointer) -> Bool {
     let address = pointee.address, size = pointee.byteCount
