@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "CMempoolShims.h"
+#include "cancellation.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,28 +10,32 @@
 unsigned char mp_environment_storage[MP_ENVIRONMENT_BYTES] __attribute__((aligned(64)));
 
 int mp_write_all(int descriptor, const char *bytes, size_t count) {
-  int saved = errno;
+  int saved = errno, cancellation = mp_cancellation_off();
   while (count) {
     ssize_t written = write(descriptor, bytes, count);
     if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return -1;  // with write's errno
+    if (written <= 0) break;
     bytes += written;
     count -= (size_t)written;
   }
+  mp_cancellation_back(cancellation);
+  if (count) return -1;  // with write's errno
   errno = saved;
   return 0;
 }
 
 int mp_open_append(const char *path) {
-  int descriptor;
+  int descriptor, cancellation = mp_cancellation_off();
   do descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
   while (descriptor < 0 && errno == EINTR);
+  mp_cancellation_back(cancellation);
   return descriptor;
 }
 
 void mp_close(int descriptor) {
-  int saved = errno;
+  int saved = errno, cancellation = mp_cancellation_off();
   close(descriptor);
+  mp_cancellation_back(cancellation);
   errno = saved;
 }
 

@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "CMempoolShims.h"
+#include "cancellation.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -56,10 +57,11 @@ static mp_word resident_pages(void) {
 }
 
 void mp_system_usage_read(mp_system_usage *out) {
-  int saved = errno;
+  int saved = errno, cancellation = mp_cancellation_off();
   struct rusage usage = {0};
   getrusage(RUSAGE_SELF, &usage);
   out->resident_bytes = resident_pages() * mp_system_page_size();
+  mp_cancellation_back(cancellation);
   out->minor_faults = (mp_word)usage.ru_minflt;
   out->major_faults = (mp_word)usage.ru_majflt;
   errno = saved;
@@ -274,9 +276,10 @@ uint64_t mp_clock_nanoseconds(void) {
 }
 
 void mp_sleep_nanoseconds(uint64_t nanoseconds) {
-  int saved = errno;
+  int saved = errno, cancellation = mp_cancellation_off();
   struct timespec left = {.tv_sec = (time_t)(nanoseconds / 1000000000u), .tv_nsec = (long)(nanoseconds % 1000000000u)};
   while (nanosleep(&left, &left) && errno == EINTR) continue;
+  mp_cancellation_back(cancellation);
   errno = saved;
 }
 
@@ -295,13 +298,7 @@ const char *mp_environment(const char *name) {
 
 void mp_write_error(const char *bytes, size_t count) {
   int saved = errno;
-  while (count) {
-    ssize_t written = write(STDERR_FILENO, bytes, count);
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) break;
-    bytes += written;
-    count -= (size_t)written;
-  }
+  mp_write_all(STDERR_FILENO, bytes, count);
   errno = saved;
 }
 
