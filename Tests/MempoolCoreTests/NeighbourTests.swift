@@ -40,7 +40,14 @@ import Testing
     #expect(pool.fallbackSet.take(UInt(bitPattern: object)))
   }
 
-  @Test func inTheLastGranule() throws {
+  // In a process of its own, where no other test maps anything.
+  @Test func inTheLastGranule() async {
+    await #expect(processExitsWith: .success) {
+      do { try NeighbourTests().lookInTheLastGranule() } catch { Issue.record("\(error)") }
+    }
+  }
+
+  private func lookInTheLastGranule() throws {
     let test = try TestPool(.elastic)
     let pool = test.pool
     let span = try #require(pool.allocate((33 << 20) + 4096))
