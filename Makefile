@@ -13,6 +13,9 @@ THREADS ?=
 SEED ?=
 SANITIZE ?= thread
 
+# make model: FULL=1 explores further.
+FULL ?=
+
 # Sets of flags that would overwrite each other's objects keep apart: .build is for `swift build` by hand.
 INTERPOSER := .build-interposer
 COMMAND := .build-command
@@ -23,7 +26,7 @@ STAGE := $(CURDIR)/.build-stage
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run test install stage libraries command stress bench curves bench-original programs format lint clean ground
+.PHONY: help run test install stage libraries command model stress bench curves bench-original programs format lint clean ground
 
 help: ## Print this
 	@echo 'Mempool: a concurrent memory-allocator runtime. Goals:'
@@ -32,6 +35,7 @@ help: ## Print this
 	@echo '  PREFIX=dir     make install: where to ($(PREFIX)); DESTDIR is put before it'
 	@echo '  SECONDS=n SCENARIO=name THREADS=n SEED=n SANITIZE=thread|address|none'
 	@echo '                 make stress ($(SECONDS) seconds of $(SCENARIO), SANITIZE=$(SANITIZE))'
+	@echo '  FULL=1         make model: explores further'
 	@echo '  PROGRAM=name   make programs: only that one (Tests/RealPrograms/run --list)'
 	@echo '  QUICK=1 BENCH="options"'
 	@echo '                 make bench, make curves: roughly; and options for Benchmarks/suite or curves (--help)'
@@ -47,6 +51,9 @@ test: ground stage ## Run all tests but the real programs (make programs) and th
 
 programs: libraries ## Run real programs on Mempool and compare their output with the system's malloc
 	@Tests/RealPrograms/run --library $(INTERPOSER)/stage/libmempool-malloc.so $(PROGRAM)
+
+model: ground ## Check every interleaving of small scenarios (Tests/ModelTests/README.md; 2 minutes; FULL=1: longer)
+	@Tests/ModelTests/run $(if $(FULL),--full)
 
 stress: ground ## Run the stress scenarios under a sanitizer
 	$(SWIFT) run -c release $(if $(filter-out none,$(SANITIZE)),--sanitize=$(SANITIZE)) \

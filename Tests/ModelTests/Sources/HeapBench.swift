@@ -1,0 +1,166 @@
+import CMempoolShims
+import ModelMachine
+
+@testable import MempoolCore
+
+/// A pool in the machine's memory, small enough that every page counts.
+enum HeapBench {
+  nonisolated(unsafe) static var pool = MemoryPoolPointer(bitPattern: 8)!
+  // Whether this scenario has one.
+  nonisolated(unsafe) static var isMade = false
+  /// Items of 3840 bytes: 4 in a slab, which is a page.
+  static var large: UInt { 3840 }
+  /// Items of 256 bytes: 64 in a slab, which are numbered from 1, so that the last one is alone in its cell.
+  static var small: UInt { 256 }
+
+  static var segment: SegmentPointer { pool.pointee.first }
+  static var registry: HeapRegistryPointer { pool.registry }
+
+  /// The threads from 0 on, so many, get a heap.
+  static func make(pages: UInt = 12, owners: Int) {
+    Items.clear()
+    isMade = true
+    SizeClass.fillTable()
+    let start = UInt(bitPattern: mp_machine_memory())
+    let byteCount = (pages + 1) << Page.shift
+    let segment = SegmentPointer.buffer(start, byteCount: byteCount, Segment.Settings())!
+    let record = segment.allocateMetadata(UInt(MemoryPoolPointer.recordByteCount))!
+    pool = UnsafeMutableRawPointer(bitPattern: record)!.assumingMemoryBound(to: MemoryPool.self)
+    var options = PoolOptions()
+    options.backing = .buffer(start: start, count: Int(byteCount))
+    precondition(pool.start(options, segment))
+    for thread in 0..<owners { as_(thread) { precondition(pool.threadHeap() != nil) } }
+    as_(0) {}
+    Names.add(segment)
+    Names.add(registry)
+    for index in 0..<registry.count { Names.add(registry.heap(index)!) }
+  }
+
+  /// During set-up, and when a run is checked: acts as this thread.
+  static func as_(_ thread: Int, _ body: () -> Void) {
+    mp_machine_as(Int32(thread))
+    body()
+    mp_machine_as(0)
+  }
+
+  /// During set-up: items that a thread has, and keeps.
+  static func hold(_ count: Int, _ byteCount: UInt, by thread: Int = 0) -> [UInt] {
+    var items: [UInt] = []
+    as_(thread) { items = (0..<count).map { _ in take(byteCount)! } }
+    Items.keep()
+    return items
+  }
+
+  // What threads do.
+
+  static func take(_ byteCount: UInt) -> UInt? {
+    guard let item = pool.allocate(byteCount) else {
+      mp_model_note("gets nothing", 0)
+      return nil
+    }
+    Items.take(UInt(bitPattern: item))
+    return UInt(bitPattern: item)
+  }
+
+  /// The same; there is always one.
+  static func sureTake(_ byteCount: UInt) -> UInt? {
+    let item = take(byteCount)
+    if item == nil { mp_model_fail("gets nothing, where there is always something") }
+    return item
+  }
+
+  static func give(_ item: UInt?) {
+    guard let item else { return }
+    Items.give(item)
+    pool.deallocate(UnsafeMutableRawPointer(bitPattern: item))
+  }
+
+  static func turn(_ byteCount: UInt) { give(take(byteCount)) }
+
+  /// Collects what others have freed.
+  static func drain() {
+    mp_model_note("drains", 0)
+    _ = pool.threadHeap()!.drain()
+  }
+
+  /// Gives up its heap, as a thread does that ends.
+  static func end() {
+    mp_model_note("ends", 0)
+    let heap = pool.threadHeap()!
+    let block = threadBlock()
+    block.pointee.state = UInt(MP_THREAD_DEAD)
+    for slot in 0..<Int(MP_THREAD_RECENT) { mp_thread_recent(block)[slot].owner = 0 }
+    heap.abandonAll()
+  }
+
+  // MARK: Checking
+
+  private static func forEachSlab(_ body: (SlabPointer) -> Void) {
+    for page in 0..<segment.pageCount.loadRelaxed() {
+      let entry = segment.entry(page)
+      guard entry.isSlab, let record = entry.slab.loadPointerRelaxed() else { continue }
+      let slab = record.assumingMemoryBound(to: Slab.self)
+      if slab.address == segment.address(ofPage: page) { body(slab) }
+    }
+  }
+
+  /// Gives the slabs that there are a name each.
+  static func nameSlabs() {
+    var number = 0
+    forEachSlab { slab in
+      Names.add(slab, "slab \(number)")
+      // Who pushes a slab again writes its link, which its owner must have read before.
+      mp_machine_keep_order(slab.pendingNext.word)
+      number += 1
+    }
+  }
+
+  /// For a table: also those that were made during the run.
+  static func nameNewSlabs() {
+    guard isMade else { return }
+    var number = 0
+    forEachSlab { slab in
+      if Names.of(slab.address).hasPrefix("page") { Names.add(slab, "new slab \(number)") }
+      number += 1
+    }
+  }
+
+  private static func partsAreSound() -> Bool {
+    var isSound = segment.checkInvariants() && pool.segments.checkInvariants() && registry.checkInvariants()
+    forEachSlab { if !$0.checkInvariants() { isSound = false } }
+    for index in 0..<registry.count where !registry.heap(index)!.checkInvariants() { isSound = false }
+    return isSound
+  }
+
+  /// Whether everything agrees, now and when the owners have collected what was freed; and exactly what is held is taken.
+  static func check() -> String? {
+    if !partsAreSound() { return String(cString: mp_machine_failure()) }
+    for thread in 0..<Int(MP_MODEL_THREADS) {
+      as_(thread) {
+        let block = threadBlock()
+        for index in 1..<registry.count where registry.heap(index)!.owner.loadRelaxed() == UInt(bitPattern: block) {
+          registry.heap(index)!.drain()
+        }
+      }
+    }
+    if !partsAreSound() { return String(cString: mp_machine_failure()) }
+    var taken = 0
+    var isIdle = false
+    forEachSlab { slab in
+      taken += Int(slab.used)
+      if !registry.isOwned(slab.pointee.heap.pointee.index), slab.live == 0 { isIdle = true }
+    }
+    // Who frees the last item of an abandoned heap's slab sees to it.
+    if isIdle { return "a slab without items, which nobody gives back" }
+    return taken == Items.count ? nil : "\(Items.count) items are held, \(taken) are taken from slabs"
+  }
+}
+
+extension UnsafeMutablePointer where Pointee == Slab {
+  /// Items that are out, and not freed by another thread.
+  fileprivate var live: UInt {
+    var uncollected: UInt = 0
+    for index in 0..<cellCount { uncollected += UInt((~cell(index << 6).loadRelaxed()).nonzeroBitCount) }
+    return used - uncollected
+  }
+}
