@@ -116,15 +116,19 @@ extension UnsafeMutablePointer where Pointee == Slab {
     self.used = used
   }
 
+  /// What a record of that many pages holds: items, words of links, and cells. A link for each number that an address in the
+  /// pages gives, so that looking one up needs no test; in whole words.
+  static func shape(_ itemSize: UInt, pages: UInt) -> (items: UInt, links: UInt, cells: UInt) {
+    let items = min((pages << Page.shift) / itemSize, Slab.largestItemCount)
+    return (items, ((pages << Page.shift + itemSize - 1) / itemSize + 1 + 3) / 4, (items + 2 + 63) / 64)
+  }
+
   /// Takes pages and a record for a slab of `sizeClass`; nil when the segment is full.
   static func make(
     _ sizeClass: Int, pages: UInt, in segment: SegmentPointer, for heap: ThreadHeapPointer
   ) -> SlabPointer? {
     let itemSize = SizeClass.itemSize(sizeClass)
-    let itemCount = min((pages << Page.shift) / itemSize, Slab.largestItemCount)
-    let cells = (itemCount + 2 + 63) / 64
-    // A link for each number that an address in the pages gives, so that looking one up needs no test; in whole words.
-    let links = ((pages << Page.shift + itemSize - 1) / itemSize + 1 + 3) / 4
+    let (itemCount, links, cells) = shape(itemSize, pages: pages)
     let recordBytes = (UInt(Slab.linksWord) + links + cells) * 8
     guard let record = segment.allocateMetadata(recordBytes) else { return nil }
     guard let run = segment.claimPages(pages) else {

@@ -70,14 +70,7 @@ public struct CallName {
 /// Reports misuse on one line, naming the call, the pointer and what is wrong, and aborts:
 /// `mempool: free(0x7f0012345670): double free`.
 public func misuse(_ call: StaticString, _ address: UInt, _ what: StaticString) -> Never {
-  var line = ReportLine()
-  line.append(call)
-  line.append("(")
-  line.append(address: address)
-  line.append("): ")
-  line.append(what)
-  line.write()
-  mp_abort()
+  misuse(CallName(call), address, what)
 }
 
 public func misuse(_ call: CallName, _ address: UInt, _ what: StaticString) -> Never {

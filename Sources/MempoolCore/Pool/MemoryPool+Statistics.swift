@@ -80,12 +80,16 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     let sizeClass = Int(slab.pointee.sizeClass), heap = slab.pointee.heap
     // A record on its way to its next use is zero for a moment.
     guard sizeClass < SizeClass.count, UInt(bitPattern: heap) != 0 else { return }
-    let capacity = UInt(slab.pointee.itemCount)
+    // Nothing in it is followed: where links and cells lie comes from class and size.
+    let itemSize = SizeClass.itemSize(sizeClass), pages = min(slab.pointee.pageCount, 4)
+    let (capacity, links, cells) = SlabPointer.shape(itemSize, pages: pages)
     var taken: UInt = 0, uncollected: UInt = 0
     for item in 1...max(capacity, 1) where slab.link(item) == SlabPointer.taken { taken &+= 1 }
-    for index in 0..<slab.cellCount { uncollected &+= UInt((~slab.cell(index << 6).loadRelaxed()).nonzeroBitCount) }
-    let live = taken.minus(uncollected)
-    let itemSize = slab.pointee.itemSize, pageBytes = slab.pointee.pageCount << Page.shift
+    for index in 0..<Int(cells) {
+      let cell = AtomicPointer(slab, word: Slab.linksWord + Int(links) + index)
+      uncollected &+= UInt((~cell.loadRelaxed()).nonzeroBitCount)
+    }
+    let live = taken.minus(uncollected), pageBytes = pages << Page.shift
     statistics.classes[sizeClass].slabs &+= 1
     statistics.classes[sizeClass].capacity &+= capacity
     statistics.classes[sizeClass].liveItems &+= live

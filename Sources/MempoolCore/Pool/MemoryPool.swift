@@ -194,7 +194,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     for index in 1..<max(registry.count, 1) where registry.tryAdopt(index) { registry.heap(index)?.abandon() }
     var pages: UInt = 0
     segments.first { segment in
-      pages += segment.purge(atMost: .max)
+      pages += segment.purgeAll()
       return false
     }
     return pages << Page.shift

@@ -28,9 +28,9 @@ extension Process {
       // A process whose threads come and go keeps it.
       let isIdle = !hasThreads && threadsEver == known
       known = threadsEver
-      if isIdle { forEachElasticSegment { $0.purge(atMost: .max) } }
+      if isIdle { forEachElasticSegment { $0.purgeAll() } }
       if Purger.ends(wants: isIdle) { return }
-      if !hasIdlePages { Purger.park { hasIdlePages } }
+      if !hasIdleMemory { Purger.park { hasIdleMemory } }
     }
   }
 
@@ -41,9 +41,9 @@ extension Process {
     return min(max(delay, 10), 3_600_000)
   }
 
-  private static var hasIdlePages: Bool {
+  private static var hasIdleMemory: Bool {
     var found = false
-    forEachElasticSegment { if $0.hasIdlePages { found = true } }
+    forEachElasticSegment { if $0.hasIdleMemory { found = true } }
     return found
   }
 

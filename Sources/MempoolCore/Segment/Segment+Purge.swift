@@ -87,7 +87,7 @@ extension UnsafeMutablePointer where Pointee == Segment {
   // A segment of no pool is nobody's to purge, and without a delay pages go back at once.
   private var hasPurger: Bool { pointee.list != 0 && pointee.purgeDelay != 0 }
 
-  var hasIdlePages: Bool { count(idlePages) + count(lentPages) > 0 }
+  var hasIdleMemory: Bool { count(idlePages) + count(lentPages) > 0 || arena.hasIdle }
 
   /// What the purger does, by anybody who comes by where there is none.
   func purgeWhatStayedIdle() {
@@ -97,16 +97,24 @@ extension UnsafeMutablePointer where Pointee == Segment {
 
   /// At most once a purge delay: what nobody needed since the last time goes back.
   func purgeUnneeded() {
-    guard pointee.backing == .elastic, hasIdlePages else { return }
+    guard pointee.backing == .elastic, hasIdleMemory else { return }
     let now = UInt(mp_clock_nanoseconds() / 1_000_000)
     let last = tick.loadRelaxed()
     guard now &- last >= pointee.purgeDelay, tick.compareAndSwapRelaxed(last, now) == last else { return }
     if last != 0 {
       purge(.lent, atMost: min(count(lentLow), count(lentPages)))
       purge(.idle, atMost: min(count(idleLow), count(idlePages)))
+      arena.sweepWhatStayedIdle()
     }
     idleLow.storeRelaxed(idlePages.loadRelaxed())
     lentLow.storeRelaxed(lentPages.loadRelaxed())
+  }
+
+  /// Returns everything that is not in use to the system; how many pages that were.
+  @discardableResult
+  func purgeAll() -> UInt {
+    if pointee.backing == .elastic { arena.sweep() }
+    return purge(atMost: .max)
   }
 
   /// Returns idle and lent pages to the system until `limit` have been; how many were.
