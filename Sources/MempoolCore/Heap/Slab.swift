@@ -27,6 +27,7 @@ public struct Slab {
   var heap: ThreadHeapPointer
   var segment: SegmentPointer
 
+  // In a ring of slabs with room, or, `next` alone, among the spares
   var next: SlabPointer?
   var previous: SlabPointer?
   var pendingNext: AtomicWord  // 9

@@ -28,16 +28,17 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
       if (pointee.room[sizeClass] != nil) != (pointee.classesWithRoom >> UInt(sizeClass) & 1 != 0) {
         return broken("a list of slabs with room that is not noted")
       }
-      var previous: SlabPointer?
-      var next = pointee.room[sizeClass]
-      while let slab = next {
+      guard let head = pointee.room[sizeClass] else { continue }
+      var slab = head
+      repeat {
         if slab.pointee.place != .room || slab.pointee.heap != self || Int(slab.pointee.sizeClass) != sizeClass {
           return broken("a slab in a list that is not its own")
         }
-        if slab.pointee.previous != previous { return broken("a list whose links disagree") }
-        previous = slab
-        next = slab.pointee.next
-      }
+        guard let next = slab.pointee.next, next.pointee.previous == slab else {
+          return broken("a list whose links disagree")
+        }
+        slab = next
+      } while slab != head
     }
     return true
   }

@@ -32,6 +32,7 @@ public struct ThreadHeap {
   var ownedCount: UInt
   // Owned beside its owner's first heap.
   var isAdoptedBeside: Bool
+  // The head of each class's ring of slabs with room, through Slab.next: the one that has been in it for longest.
   var room: InlineArray<64, SlabPointer?>
   // Bit c: room[c] != nil
   var classesWithRoom: UInt
@@ -222,28 +223,36 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     slab.destroy()
   }
 
+  // At the end: what has been in the list for longest has had time to gather free items.
   private func link(_ slab: SlabPointer) {
     let sizeClass = Int(slab.pointee.sizeClass)
-    let head = pointee.room[sizeClass]
     slab.setPlace(.room)
-    slab.pointee.previous = nil
-    slab.pointee.next = head
-    head?.pointee.previous = slab
-    pointee.room[sizeClass] = slab
-    pointee.classesWithRoom |= 1 << UInt(sizeClass)
+    if let head = pointee.room[sizeClass] {
+      let last = head.pointee.previous
+      slab.pointee.next = head
+      slab.pointee.previous = last
+      last?.pointee.next = slab
+      head.pointee.previous = slab
+    } else {
+      slab.pointee.next = slab
+      slab.pointee.previous = slab
+      pointee.room[sizeClass] = slab
+      pointee.classesWithRoom |= 1 << UInt(sizeClass)
+    }
     pointee.newsOfRoom |= 1 << UInt(sizeClass)
   }
 
   private func unlink(_ slab: SlabPointer) {
+    let sizeClass = Int(slab.pointee.sizeClass)
     let next = slab.pointee.next
-    if let previous = slab.pointee.previous {
-      previous.pointee.next = next
-    } else {
-      let sizeClass = Int(slab.pointee.sizeClass)
-      pointee.room[sizeClass] = next
-      if next == nil { pointee.classesWithRoom &= ~(1 << UInt(sizeClass)) }
+    if next == slab {
+      pointee.room[sizeClass] = nil
+      pointee.classesWithRoom &= ~(1 << UInt(sizeClass))
+      return
     }
     next?.pointee.previous = slab.pointee.previous
+    slab.pointee.previous?.pointee.next = next
+    if pointee.room[sizeClass] == slab { pointee.room[sizeClass] = next }
   }
 
   /// Takes the whole pending list and collects its slabs; whether there was one. By the owner.
