@@ -108,11 +108,13 @@ ground:
 # A shared library shows what its list of exports names and nothing else: the Embedded runtime's own symbols, preloaded into a
 # Swift program, would replace the real ones. All symbols are bound when it is loaded: binding one during the first malloc
 # would enter the loader, which allocates. dlclose leaves it where it is: threads that end, and the thread that purges, still run
-# its code. lld, because gold lists the hidden thread block among the dynamic symbols. The
+# its code. Every module of Embedded Swift brings its own copy of what it calls; the linker takes one, and drops the others only
+# where each function has a section of its own: half of the library. lld, because gold lists the hidden thread block among the dynamic symbols. The
 # linker does not notice that only the list has changed.
 define shared-library
 @[ ! $(INTERPOSER)/$(1).map -nt $(INTERPOSER)/release/lib$(1).so ] || rm -f $(INTERPOSER)/release/lib$(1).so
 $(SWIFT) build -c release --traits Interposer --scratch-path $(INTERPOSER) --product $(1) -Xswiftc -use-ld=lld \
+  -Xswiftc -Xfrontend -Xswiftc -function-sections -Xlinker --gc-sections \
   -Xlinker -soname=$(2) -Xlinker --version-script=$(abspath $(INTERPOSER))/$(1).map -Xlinker -z -Xlinker now \
   -Xlinker -z -Xlinker nodelete
 @install -d $(INTERPOSER)/stage

@@ -29,9 +29,44 @@ import Testing
         bytes -= (one.size + 63) & ~63
       }
       try demand(segment.arena.usedBytes.loadRelaxed() == UInt(bytes), "step \(step): a wrong count of bytes")
+      if step % 1000 == 999 {
+        segment.arena.sweep()
+        try demand(segment.checkInvariants(), "step \(step): broken by a sweep")
+      }
     }
     for one in live { segment.deallocateMetadata(one.block, UInt(one.size)) }
     #expect(segment.arena.usedBytes.loadRelaxed() == 0)
+  }
+
+  /// What many blocks together leave is the system's again, and serves blocks of other sizes.
+  @Test func aSweepGivesMemoryBack() throws {
+    let test = try #require(TestSegment(elastic: 64 << 20))
+    let segment = test.segment, size: UInt = 2304
+    var blocks = try (0..<1000).map { _ in try #require(segment.allocateMetadata(size)) }
+    for block in blocks { Pattern.fill(UnsafeMutableRawPointer(bitPattern: block)!, Int(size), 7) }
+    let kept = blocks.remove(at: 500)
+    let committed = segment.pointee.arenaCommitted
+    for block in blocks.shuffled() { segment.deallocateMetadata(block, size) }
+    // Idle since just now: not for long.
+    #expect(segment.arena.hasIdle)
+    segment.arena.sweepWhatStayedIdle()
+    #expect(segment.arena.hasIdle)
+    segment.arena.sweepWhatStayedIdle()
+    #expect(!segment.arena.hasIdle)
+    let words = blocks.map { block in (0..<Int(size) / 8).count { AtomicPointer(address: block).advanced(by: $0).loadRelaxed() == 0 } }
+    #expect(words.reduce(0, +) * 8 > 990 * Int(size), "not given back")
+    #expect(Pattern.isIntact(UnsafeRawPointer(bitPattern: kept)!, Int(size), 7))
+    #expect(segment.checkInvariants())
+    var bytes: UInt = 0
+    for other in [64, 640, 9000, 100_000] {
+      for _ in 0..<3 {
+        let block = try #require(segment.allocateMetadata(UInt(other)))
+        #expect(Pattern.isZero(UnsafeRawPointer(bitPattern: block)!, other))
+        bytes += UInt(other)
+      }
+    }
+    #expect(segment.pointee.arenaCommitted == committed, "\(bytes) bytes found no place in what was given back")
+    #expect(segment.checkInvariants())
   }
 
   @Test func aBlockIsReusedForItsSize() throws {
@@ -75,7 +110,8 @@ import Testing
       findings.report {
         var random = SplitMix64(seed: seed &+ UInt64(number))
         var live: [(block: UInt, size: Int, tag: UInt64)] = []
-        for _ in 0..<5_000 {
+        for step in 0..<5_000 {
+          if number == 0, step % 50 == 0 { shared.value.arena.sweep() }
           if live.count < 20, random.below(2) == 0 {
             let size = 1 + random.below(2_000)
             guard let block = shared.value.allocateMetadata(UInt(size)) else { throw Broken(description: "none left") }

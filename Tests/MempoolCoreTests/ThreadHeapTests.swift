@@ -12,7 +12,8 @@ import Testing
   /// Slabs that empty go back at once, but for the class's current one and 256 KiB of spares; those with room are used before new
   /// ones, spares, too.
   @Test func slabsComeAndGo() throws {
-    let test = try TestPool(.elastic)
+    // Nobody looks after what such a pool's threads keep.
+    let test = try TestPool(.elastic) { $0.purgeDelayMilliseconds = 0 }
     let pool = test.pool
     var pointers = try (0..<10_000).map { _ in try #require(pool.allocate(200)) }
     let full = slabs(pool, 200)
@@ -26,15 +27,76 @@ import Testing
     pointers = stride(from: 1, to: 10_000, by: 2).map { pointers[$0] } + again
     for pointer in pointers { pool.deallocate(pointer) }
     let heap = try #require(pool.threadHeap())
-    #expect(heap.pointee.spareBytes > 128 << 10 && heap.pointee.spareBytes <= 256 << 10, "nothing spare, or too much")
-    #expect(slabs(pool, 200) <= 5)
+    let spareBytes = heap.spareBytes.loadRelaxed()
+    #expect(spareBytes > 128 << 10 && spareBytes <= 256 << 10, "nothing spare, or too much")
+    #expect(slabs(pool, 200) <= 6)
     #expect(pool.checkInvariants())
-    let spares = slabs(pool, 200), spareBytes = heap.pointee.spareBytes
+    let spares = slabs(pool, 200)
     let more = try (0..<800).map { _ in try #require(pool.allocate(200)) }
-    #expect(slabs(pool, 200) == spares && heap.pointee.spareBytes < spareBytes, "spare slabs were passed by")
+    #expect(slabs(pool, 200) == spares && heap.spareBytes.loadRelaxed() < spareBytes, "spare slabs were passed by")
     for pointer in more { pool.deallocate(pointer) }
-    #expect(pool.purge() > 0 && slabs(pool, 200) == 0 && heap.pointee.spareBytes == 0)
+    #expect(pool.purge() > 0 && slabs(pool, 200) == 0 && heap.spareBytes.loadRelaxed() == 0)
     #expect(pool.checkInvariants())
+  }
+
+  /// What a thread keeps and does not use for a while may be taken from it.
+  @Test func idleSparesGo() throws {
+    let test = try TestPool(.elastic) { $0.purgeDelayMilliseconds = 0 }
+    let pool = test.pool
+    let heap = try #require(pool.threadHeap())
+    func burst() throws {
+      let pointers = try (0..<5_000).map { _ in try #require(pool.allocate(100)) }
+      for pointer in pointers { pool.deallocate(pointer) }
+    }
+    try burst()
+    #expect(heap.spareBytes.loadRelaxed() > 0)
+    #expect(!heap.releaseIdleSpares() && heap.spareBytes.loadRelaxed() > 0, "used since, and taken")
+    try burst()
+    #expect(!heap.releaseIdleSpares() && heap.spareBytes.loadRelaxed() > 0, "used since, and taken")
+    #expect(!heap.releaseIdleSpares() && heap.spareBytes.loadRelaxed() == 0, "idle, and kept")
+    #expect(pool.checkInvariants())
+    try burst()
+    #expect(pool.checkInvariants())
+  }
+
+  /// Others take a thread's spares while it keeps and uses them: none is lost, none used twice.
+  @Test func sparesAreTakenFromAThreadAtWork() throws {
+    let seed = SplitMix64.seed("ThreadHeap, spares")
+    let test = try TestPool(.elastic)
+    let pool = Shared(test.pool), gate = ThreadGate(2)
+    let ended = Shared(AtomicPointer(UnsafeMutablePointer<UInt>.allocate(capacity: 1)))
+    ended.value.storeRelaxed(0)
+    defer { ended.value.word.deallocate() }
+    let findings = Findings()
+    let owner = TestThread {
+      gate.arrive()
+      findings.report {
+        var random = SplitMix64(seed: seed)
+        for _ in 0..<300 {
+          let size = 16 + random.below(2000)
+          let pointers = (0..<3 * 65_536 / size).map { _ in pool.value.allocate(UInt(size)) }
+          for (number, pointer) in pointers.enumerated() {
+            guard let pointer else { throw Broken(description: "no memory") }
+            Pattern.fill(pointer, size, UInt64(number))
+          }
+          for (number, pointer) in pointers.enumerated() {
+            try demand(Pattern.isIntact(pointer!, size, UInt64(number)), "an item handed out twice")
+            pool.value.deallocate(pointer)
+          }
+        }
+      }
+      ended.value.storeRelease(1)
+    }
+    let other = TestThread {
+      gate.arrive()
+      while ended.value.loadAcquire() == 0 {
+        for index in 1..<max(pool.value.registry.count, 1) { pool.value.registry.heap(index)?.releaseSpares() }
+      }
+    }
+    owner.join()
+    other.join()
+    #expect(findings.all == [])
+    #expect(test.pool.checkInvariants())
   }
 
   /// In the shared pool also the current slab goes, once it is empty and more than its first items were touched.
@@ -54,7 +116,7 @@ import Testing
       while heap.current(sizeClass).isMostlyUntouched { many.append(pool.allocate(3000)) }
       for pointer in many { pool.deallocate(pointer) }
       if heap.current(sizeClass) != ThreadHeapPointer.emptySlab { outcome.report("an empty slab stays current") }
-      if heap.pointee.spareBytes > 256 << 10 { outcome.report("too many spares") }
+      if heap.spareBytes.loadRelaxed() > ThreadHeapPointer.mostSpareBytes { outcome.report("too many spares") }
       if !heap.checkInvariants() { outcome.report("broken") }
     }
     #expect(outcome.all == [])
@@ -165,6 +227,8 @@ import Testing
         for index in stride(from: number, to: 20_000, by: 4) { shared.value.deallocate(box.value[index]) }
       }
     }
+    // What threads keep for a while is another matter.
+    for index in 1..<max(pool.registry.count, 1) { pool.registry.heap(index)?.releaseSpares() }
     let statistics = pool.statistics()
     #expect(statistics.allocatedBytes == 0)
     #expect(pool.checkInvariants())

@@ -9,13 +9,17 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
       if pointee.nextOwned != nil { return broken("abandoned with heaps beside it") }
     }
     var spareBytes: UInt = 0
-    var spare = pointee.spares
-    while let slab = spare, spareBytes <= pointee.spareBytes {
-      if slab.pointee.place != .spare || slab.pointee.heap != self { return broken("a spare slab that is elsewhere") }
-      spareBytes += slab.byteCount
-      spare = slab.pointee.next
+    for sizeClass in 0..<SizeClass.count {
+      var spare = SlabPointer(bitPattern: spares(sizeClass).loadRelaxed())
+      while let slab = spare, spareBytes <= self.spareBytes.loadRelaxed() {
+        if slab.pointee.place != .spare || slab.pointee.heap != self || Int(slab.pointee.sizeClass) != sizeClass {
+          return broken("a spare slab that is elsewhere")
+        }
+        spareBytes += slab.byteCount
+        spare = slab.pointee.next
+      }
     }
-    if spareBytes != pointee.spareBytes { return broken("a wrong count of spare bytes") }
+    if spareBytes != self.spareBytes.loadRelaxed() { return broken("a wrong count of spare bytes") }
     if !isOwned, spareBytes != 0 { return broken("abandoned with spare slabs") }
     for sizeClass in 0..<SizeClass.count {
       let seat = current(sizeClass)

@@ -1,57 +1,108 @@
-/// Empty slabs that a heap keeps, so that objects that come and go in small numbers do not make and destroy slabs all the time.
+/// Empty slabs that a heap keeps for its next need of their class, so that objects that come and go do not make and destroy slabs
+/// all the time: what that costs is shared with other threads, and a cache line that two cores write costs more than all the rest.
 ///
-/// A few, bounded in bytes, and only in a thread's first heap: what an idle thread holds back is bounded. None of memory that
-/// cannot grow, where other threads may want them. By the owner. O(spares).
+/// A stack for each class, through Slab.next, onto which its owner alone pushes; any thread may take all of it. So what an idle
+/// thread holds back goes with other idle memory, to the ``Purger``. Only in a thread's first heap, and none of memory that cannot
+/// grow, where other threads may want it.
 extension UnsafeMutablePointer where Pointee == ThreadHeap {
-  /// Bytes that a heap keeps at most: four slabs of the largest.
-  private static var mostSpareBytes: UInt { 256 << 10 }
+  /// Bytes that a heap keeps at most: four slabs of the largest, or, where somebody looks after those that stay idle, as much as
+  /// a loop that takes and frees some ten thousand objects needs.
+  static var leastSpareBytes: UInt { 256 << 10 }
+  static var mostSpareBytes: UInt { 4 << 20 }
 
-  /// Keeps a slab that is empty and in no list; gives older ones back to make room. False: this heap keeps none.
+  var spareBytes: AtomicPointer { AtomicPointer(self, word: 74) }
+  var spareUses: AtomicPointer { AtomicPointer(self, word: 75) }
+  var spareUsesSeen: AtomicPointer { AtomicPointer(self, word: 76) }
+  func spares(_ sizeClass: Int) -> AtomicPointer { AtomicPointer(self, word: 77 + sizeClass) }
+
+  private func slab(_ word: UInt) -> SlabPointer? { SlabPointer(bitPattern: word) }
+
+  // MARK: By the owner
+
+  /// Keeps a slab that is empty and in no list, if there is room for it. False: it is not kept.
   func keepSpare(_ slab: SlabPointer) -> Bool {
     guard owner.loadRelaxed() != 0, !pointee.isAdoptedBeside, slab.pointee.segment.pointee.backing == .elastic else {
       return false
     }
-    while pointee.spareBytes + slab.byteCount > Self.mostSpareBytes { releaseOldestSpare() }
+    let kept = spareBytes.loadRelaxed() + slab.byteCount
+    if kept > Self.leastSpareBytes {
+      guard kept <= Self.mostSpareBytes, slab.pointee.segment.hasPurger, Purger.takesOver() else { return false }
+    }
     slab.setPlace(.spare)
-    slab.pointee.next = pointee.spares
-    pointee.spares = slab
-    pointee.spareBytes += slab.byteCount
-    return true
+    slabs.addUnshared(~0)
+    spareUses.addUnshared(1)
+    _ = spareBytes.fetchAddRelaxed(slab.byteCount)
+    let stack = spares(Int(slab.pointee.sizeClass))
+    var head = stack.loadRelaxed()
+    repeat {
+      slab.pointee.next = self.slab(head)
+      // Fails at most once, when somebody has just taken all.
+      let seen = stack.compareAndSwapRelease(head, UInt(bitPattern: slab))  // release: pairs with takeAll(_:)
+      if seen == head { return true }
+      head = seen
+    } while true
   }
 
   /// A kept slab of this class, in no list any more.
   func takeSpare(_ sizeClass: Int) -> SlabPointer? {
-    var previous: SlabPointer?
-    var next = pointee.spares
+    if spareBytes.loadRelaxed() == 0 { return nil }
+    guard let slab = takeAll(sizeClass) else {
+      // It is of other classes: a program that goes on to other sizes must not grow by what it had before.
+      if spareBytes.loadRelaxed() > Self.leastSpareBytes { releaseSomeSpare() }
+      return nil
+    }
+    spareUses.addUnshared(1)
+    slabs.addUnshared(1)
+    _ = spareBytes.fetchAddRelaxed(0 &- slab.byteCount)
+    // Nobody else pushes. release: pairs with takeAll(_:)
+    spares(sizeClass).storeRelease(UInt(pointer: slab.pointee.next))
+    return slab
+  }
+
+  private func releaseSomeSpare() {
+    for sizeClass in 0..<SizeClass.count {
+      guard let slab = takeAll(sizeClass) else { continue }
+      spares(sizeClass).storeRelease(UInt(pointer: slab.pointee.next))  // release: pairs with takeAll(_:)
+      slab.pointee.next = nil
+      _ = destroyAll(slab)
+      return
+    }
+  }
+
+  // MARK: By any thread
+
+  /// Gives back all that are kept; the bytes they were.
+  @discardableResult
+  func releaseSpares() -> UInt {
+    if spareBytes.loadRelaxed() == 0 { return 0 }
+    var byteCount: UInt = 0
+    for sizeClass in 0..<SizeClass.count { byteCount += destroyAll(takeAll(sizeClass)) }
+    return byteCount
+  }
+
+  /// The same, if the owner has neither kept nor taken any since the last call; whether more are left than the owner may keep for
+  /// ever. By one thread at a time.
+  func releaseIdleSpares() -> Bool {
+    let uses = spareUses.loadRelaxed()
+    if uses == spareUsesSeen.loadRelaxed() { releaseSpares() }
+    spareUsesSeen.storeRelaxed(uses)
+    return spareBytes.loadRelaxed() > Self.leastSpareBytes
+  }
+
+  private func takeAll(_ sizeClass: Int) -> SlabPointer? {
+    let stack = spares(sizeClass)
+    // acquire: pairs with the pushes of the owner
+    return stack.loadRelaxed() == 0 ? nil : slab(stack.exchangeAcquire(0))
+  }
+
+  private func destroyAll(_ first: SlabPointer?) -> UInt {
+    var next = first, byteCount: UInt = 0
     while let slab = next {
-      if Int(slab.pointee.sizeClass) == sizeClass {
-        remove(slab, after: previous)
-        return slab
-      }
-      previous = slab
       next = slab.pointee.next
+      byteCount += slab.byteCount
+      slab.destroy()
     }
-    return nil
-  }
-
-  /// Gives back all that are kept.
-  func releaseSpares() {
-    while pointee.spares != nil { releaseOldestSpare() }
-  }
-
-  private func releaseOldestSpare() {
-    var previous: SlabPointer?
-    guard var oldest = pointee.spares else { return }
-    while let next = oldest.pointee.next {
-      previous = oldest
-      oldest = next
-    }
-    remove(oldest, after: previous)
-    destroy(oldest)
-  }
-
-  private func remove(_ slab: SlabPointer, after previous: SlabPointer?) {
-    if let previous { previous.pointee.next = slab.pointee.next } else { pointee.spares = slab.pointee.next }
-    pointee.spareBytes -= slab.byteCount
+    if byteCount > 0 { _ = spareBytes.fetchAddRelaxed(0 &- byteCount) }
+    return byteCount
   }
 }

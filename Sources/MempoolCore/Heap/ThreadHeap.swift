@@ -18,12 +18,18 @@ public struct ThreadHeap {
   var owner: AtomicWord  // 66
   // Counters, written by the owner.
   var collected: AtomicWord  // 67: remote frees collected
-  var slabs: AtomicWord  // 68: slabs of the heap
+  var slabs: AtomicWord  // 68: slabs of the heap, spares aside
   var adoptions: AtomicWord  // 69
   var samples: AtomicWord  // 70: requests that took the slow path, the sample that the live estimate is made of
   var sampledBytes: AtomicWord  // 71: bytes that those asked for
   var sampledSlots: AtomicWord  // 72: bytes of the items that they got
   var cachedRunBytes: AtomicWord  // 73: bytes of the runs kept
+  // Empty slabs that are kept: their bytes; how often the owner kept or took one, and how often when somebody last looked; a stack
+  // for each class
+  var spareBytes: AtomicWord  // 74
+  var spareUses: AtomicWord  // 75
+  var spareUsesSeen: AtomicWord  // 76
+  var spares: InlineArray<64, AtomicWord>  // 77
 
   var registry: HeapRegistryPointer
   var index: UInt
@@ -38,9 +44,6 @@ public struct ThreadHeap {
   var classesWithRoom: UInt
   // Of these, classes that got room since others were told that the heap has some
   var newsOfRoom: UInt
-  // Empty slabs, newest first through Slab.next, and their bytes
-  var spares: SlabPointer?
-  var spareBytes: UInt
   // Slabs made of each class, up to 255, since the heap was last given up or emptied: later slabs are larger.
   var made: InlineArray<64, UInt8>
   var runs: RunCache
@@ -308,11 +311,12 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
   /// Gives back what the owner keeps for itself and nobody uses, before the pool counts as exhausted: what others have freed,
   /// kept runs, empty current slabs, empty dense pages. Whether there was any. By the owner.
   func reclaim() -> Bool {
-    let slabsBefore = slabs.loadRelaxed(), hadRuns = cachedRunBytes.loadRelaxed() > 0
+    let slabsBefore = slabs.loadRelaxed(), hadSpares = spareBytes.loadRelaxed() > 0
+    let hadRuns = cachedRunBytes.loadRelaxed() > 0
     let wasTold = drain()
     let densePages = dense.defragment(to: dense.pages(pointee.registry.pointee.segments))
     unseat()
-    return wasTold || hadRuns || densePages > 0 || slabs.loadRelaxed() != slabsBefore
+    return wasTold || hadRuns || hadSpares || densePages > 0 || slabs.loadRelaxed() != slabsBefore
   }
 
   /// Gives the heap up, its free sets as they are, for whoever adopts it. By the owner, after ``unseat()``. After a visit to an
@@ -360,8 +364,8 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
       pointee.made[sizeClass] = 0
     }
     pointee.classesWithRoom = 0
-    pointee.spares = nil
-    pointee.spareBytes = 0
+    for sizeClass in 0..<SizeClass.count { spares(sizeClass).storeRelaxed(0) }
+    spareBytes.storeRelaxed(0)
     slabs.storeRelaxed(0)
     if !isOwn {
       clearCurrent()

@@ -183,7 +183,8 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     first.destroy()
   }
 
-  /// Returns idle memory to the system now: of this thread's heap, of abandoned heaps, of all segments; the bytes returned.
+  /// Returns idle memory to the system now: of this thread's heap, of abandoned heaps, empty slabs of all, of all segments; the
+  /// bytes returned.
   @discardableResult
   public func purge() -> UInt {
     guard state.loadAcquire() == MemoryPool.State.ready else { return 0 }  // acquire: pairs with start(_:_:)
@@ -192,6 +193,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       heap.unseat()
     }
     for index in 1..<max(registry.count, 1) where registry.tryAdopt(index) { registry.heap(index)?.abandon() }
+    for index in 1..<max(registry.count, 1) { registry.heap(index)?.releaseSpares() }
     var pages: UInt = 0
     segments.first { segment in
       pages += segment.purgeAll()

@@ -24,14 +24,27 @@ extension Process {
     var known = threadsEver
     while true {
       Purger.sleep(milliseconds: purgeDelay)
-      forEachElasticSegment { $0.purgeUnneeded() }
       // A process whose threads come and go keeps it.
-      let isIdle = !hasThreads && threadsEver == known
+      let isLast = !hasThreads && threadsEver == known
       known = threadsEver
-      if isIdle { forEachElasticSegment { $0.purgeAll() } }
-      if Purger.ends(wants: isIdle) { return }
-      if !hasIdleMemory { Purger.park { hasIdleMemory } }
+      // Slabs first: their pages go with the others.
+      let hasSpares = releaseSpares(all: isLast)
+      forEachElasticSegment { isLast ? _ = $0.purgeAll() : $0.purgeUnneeded() }
+      if Purger.ends(wants: isLast) { return }
+      if !hasSpares, !hasIdleMemory { Purger.park { hasIdleMemory || releaseSpares(all: false) } }
     }
+  }
+
+  // Whether more are left than heaps may keep for ever.
+  private static func releaseSpares(all: Bool) -> Bool {
+    var areMany = false
+    forEachElasticPool { pool in
+      for index in 1..<max(pool.registry.count, 1) {
+        guard let heap = pool.registry.heap(index) else { continue }
+        if all { heap.releaseSpares() } else if heap.releaseIdleSpares() { areMany = true }
+      }
+    }
+    return areMany
   }
 
   // The shortest delay of all pools, in milliseconds.
@@ -50,15 +63,21 @@ extension Process {
   /// Runs `body` while the purger holds no page.
   static func withoutPurger<Result>(_ body: () -> Result) -> Result { lock.withLock(body) }
 
-  // Under the lock: a pool that is being destroyed is out of the list, and a fork finds no purge half done.
   private static func forEachElasticSegment(_ body: (SegmentPointer) -> Void) {
+    forEachElasticPool { pool in
+      pool.segments.first { segment in
+        if segment.pointee.backing == .elastic { body(segment) }
+        return false
+      }
+    }
+  }
+
+  // Under the lock: a pool that is being destroyed is out of the list, and a fork finds no purge half done.
+  private static func forEachElasticPool(_ body: (MemoryPoolPointer) -> Void) {
     lock.withLock {
       forEachPool { pool in
-        guard pool.state.loadAcquire() == MemoryPool.State.ready else { return }  // acquire: pairs with start(_:_:)
-        pool.segments.first { segment in
-          if segment.pointee.backing == .elastic { body(segment) }
-          return false
-        }
+        // acquire: pairs with start(_:_:)
+        if pool.state.loadAcquire() == MemoryPool.State.ready, pool.isElastic { body(pool) }
       }
     }
   }

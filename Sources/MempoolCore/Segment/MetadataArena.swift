@@ -29,8 +29,8 @@ typealias MetadataArenaPointer = UnsafeMutablePointer<MetadataArena>
 extension UnsafeMutablePointer where Pointee == MetadataArena {
   var mutex: MutexPointer { (UnsafeMutableRawPointer(self) + 16).assumingMemoryBound(to: Mutex.self) }
   var usedBytes: AtomicPointer { AtomicPointer(self, word: 3) }
-  private var idleBytes: AtomicPointer { AtomicPointer(self, word: 4) }
-  private var idleLow: AtomicPointer { AtomicPointer(self, word: 5) }
+  var idleBytes: AtomicPointer { AtomicPointer(self, word: 4) }
+  var idleLow: AtomicPointer { AtomicPointer(self, word: 5) }
 
   /// Whether a sweep would be worth while, if what is idle stays so.
   var hasIdle: Bool { idleBytes.loadRelaxed() > MetadataArena.idleFloor }

@@ -85,7 +85,7 @@ extension UnsafeMutablePointer where Pointee == Segment {
   }
 
   // A segment of no pool is nobody's to purge, and without a delay pages go back at once.
-  private var hasPurger: Bool { pointee.list != 0 && pointee.purgeDelay != 0 }
+  var hasPurger: Bool { pointee.list != 0 && pointee.purgeDelay != 0 }
 
   var hasIdleMemory: Bool { count(idlePages) + count(lentPages) > 0 || arena.hasIdle }
 
