@@ -53,12 +53,12 @@ extension UnsafeMutablePointer where Pointee == Slab {
     UInt(bitPattern: ~Int(Int16(bitPattern: link(item)))) | summary.loadRelaxed() == 0
   }
 
-  /// Adds items that were never used to an empty set, in address order. False: all have been.
+  /// Adds items that were never used to an empty set, in address order, as many again as have been. False: all have been.
   func carve() -> Bool {
     let first = UInt(pointee.carved) + 1
     let left = UInt(pointee.itemCount) - UInt(pointee.carved)
     guard left > 0 else { return false }
-    let count = min(left, carveCount), used = used
+    let count = min(left, max(leastCarveCount, first - 1)), used = used
     let last = first + count - 1
     // Four links at a time, where they make a word.
     var item = first

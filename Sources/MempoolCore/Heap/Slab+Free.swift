@@ -4,10 +4,12 @@ extension UnsafeMutablePointer where Pointee == Slab {
   /// Takes an item back that looks as if it were out: into the free set, if the slab is in a heap of this thread's, be it one that it
   /// adopted; else as other threads do.
   func deallocate(_ item: UInt, _ call: CallName) {
-    let heap = pointee.heap
-    if heap.owner.loadRelaxed() == UInt(bitPattern: threadBlock()) { return putSlow(item, call) }
-    deallocateRemotely(item, call)
+    isOwnedByThisThread ? putSlow(item, call) : deallocateRemotely(item, call)
   }
+
+  /// Whether it is in a heap of this thread's, be it one that it adopted.
+  @inline(__always)
+  var isOwnedByThisThread: Bool { pointee.heap.owner.loadRelaxed() == UInt(bitPattern: threadBlock()) }
 
   /// By any thread but the owner, when the item looks as if it were out. Lock-free.
   @inline(__always)
@@ -25,7 +27,7 @@ extension UnsafeMutablePointer where Pointee == Slab {
   }
 
   @inline(never)
-  private func putSlow(_ item: UInt, _ call: CallName) {
+  func putSlow(_ item: UInt, _ call: CallName) {
     if isUncollected(item) { freedTwice(item, call) }
     if put(item) { pointee.heap.settle(self) }
   }

@@ -61,23 +61,34 @@ extension UnsafeMutablePointer where Pointee == Slab {
 
   /// Items handed out and not yet back in the free set. The owner's to read and to write.
   var used: UInt {
-    get { pointee.left &- headStart }
-    nonmutating set { pointee.left = newValue &+ headStart }
+    @inline(__always) get { used(in: pointee.place) }
+    @inline(__always) nonmutating set { setUsed(newValue, in: pointee.place) }
+  }
+
+  private static var never: UInt { 1 << 32 }
+
+  @inline(__always)
+  private func used(in place: Slab.Place) -> UInt {
+    switch place {
+    case .current: return pointee.left & (Self.never - 1)
+    case .room, .spare: return pointee.left
+    case .full: return pointee.left &+ UInt(pointee.itemCount) &- 1
+    }
   }
 
   // What keeps a put from looking after its slab: `left` counts down to 0.
   @inline(__always)
-  private var headStart: UInt {
-    switch pointee.place {
+  private func setUsed(_ used: UInt, in place: Slab.Place) {
+    switch place {
     // When it is empty, if that is worth while: a program that uses many classes a little would make slabs all the time.
-    case .current: return pointee.pageCount == 1 || isMostlyUntouched ? 1 << 32 : 0
-    case .room, .spare: return 0  // when it is empty
-    case .full: return 1 &- UInt(pointee.itemCount)  // at once: it has room again
+    case .current: pointee.left = pointee.pageCount == 1 || isMostlyUntouched ? used | Self.never : used
+    case .room, .spare: pointee.left = used  // when it is empty
+    case .full: pointee.left = used &+ 1 &- UInt(pointee.itemCount)  // at once: it has room again
     }
   }
 
-  /// Items that are carved at a time: a system page of them, so that memory is touched as it is needed.
-  var carveCount: UInt { max(4096 / pointee.itemSize, 4) }
+  /// Items that are carved at first: a system page of them, so that one sees whether a slab was hardly used.
+  var leastCarveCount: UInt { max(4096 / pointee.itemSize, 4) }
 
   /// Whether no more than the first items have ever been in the free set: what they touched is not worth giving back.
   var isMostlyUntouched: Bool { pointee.carved <= 4 || UInt(pointee.carved) &* pointee.itemSize <= 4096 }
@@ -106,15 +117,18 @@ extension UnsafeMutablePointer where Pointee == Slab {
       seat.pointee.place = .full
       seat.pointee.left = 1
     }
-    pointee.place = .current
-    pointee.left = UInt(pointee.itemCount) &- 1 &+ headStart
+    setPlace(.current, from: .full)
   }
 
   /// Says where the slab is from now on.
-  func setPlace(_ place: Slab.Place) {
-    let used = used
+  func setPlace(_ place: Slab.Place) { setPlace(place, from: pointee.place) }
+
+  /// The same, of a slab of which the caller knows where it is.
+  @inline(__always)
+  func setPlace(_ place: Slab.Place, from old: Slab.Place) {
+    let used = used(in: old)
     pointee.place = place
-    self.used = used
+    setUsed(used, in: place)
   }
 
   /// What a record of that many pages holds: items, words of links, and cells. A link for each number that an address in the

@@ -48,7 +48,7 @@ struct RunCache {
   }
 
   /// Bytes that a thread keeps at most.
-  static var largestTotal: UInt { 256 << 10 }
+  static var largestTotal: UInt { 64 << 10 }
   static var capacity: Int { 64 }
 
   // The newest run of each size.

@@ -99,7 +99,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     else { return nil }
     if isReal {
       // It may belong to an adopted heap, which has been drained since.
-      slab.setPlace(.full)
+      slab.setPlace(.full, from: .current)
       slab.pointee.heap.settle(slab)
     }
     next.setPlace(.current)
@@ -229,7 +229,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
   // At the end: what has been in the list for longest has had time to gather free items.
   private func link(_ slab: SlabPointer) {
     let sizeClass = Int(slab.pointee.sizeClass)
-    slab.setPlace(.room)
+    slab.setPlace(.room, from: .full)
     if let head = pointee.room[sizeClass] {
       let last = head.pointee.previous
       slab.pointee.next = head

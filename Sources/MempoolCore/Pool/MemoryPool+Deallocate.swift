@@ -54,7 +54,11 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       return shared.deallocateSlow(UnsafeMutableRawPointer(bitPattern: slab.address(item)), call)
     }
     // It may be in a heap that this thread adopted.
-    if threadBlock().pointee.beside != 0 { return slab.deallocate(item, call) }
+    if threadBlock().pointee.beside != 0, slab.isOwnedByThisThread {
+      guard slab.mayPut(item) else { return slab.putSlow(item, call) }
+      if slab.put(item) { slab.pointee.heap.settle(slab) }
+      return
+    }
     slab.deallocateRemotely(item, call)
   }
 
