@@ -60,9 +60,10 @@ stress: ground ## Run the stress scenarios under a sanitizer
 	  --scratch-path .build-stress-$(SANITIZE) mempool-stress --scenario $(SCENARIO) --seconds $(SECONDS) \
 	  $(if $(THREADS),--threads $(THREADS)) $(if $(SEED),--seed $(SEED))
 
-bench: libraries ## Run the benchmark suite on six allocators (Benchmarks/README.md; 40 minutes; QUICK=1: 3 minutes)
+bench: libraries ## Run the benchmark suite on six allocators (Benchmarks/README.md; 50 minutes; QUICK=1: 3 minutes)
 	@scripts/need python3
-	@Benchmarks/suite $(if $(QUICK),--quick) $(BENCH)
+	@Benchmarks/suite $(if $(QUICK),--quick,$(if $(filter 0,$(shell id -u)),--always-huge-pages)) $(BENCH)
+	@$(if $(QUICK),,Benchmarks/instructions && Benchmarks/curves)
 
 curves: libraries ## Measure how six allocators grow: time against live objects, throughput and memory against threads
 	@scripts/need python3

@@ -24,11 +24,13 @@ class Bound:
 
     HEADING = ["bound", "figure", "to be", "verdict"]
 
-    def __init__(self, what, figure, bound, unit="", floor=False):
+    def __init__(self, what, figure, bound, unit="", floor=False, met=None):
         self.what, self.figure, self.bound, self.unit, self.floor = what, figure, bound, unit, floor
-        self.met = figure >= bound if floor else figure <= bound
+        self.met = met if met is not None else figure >= bound if floor else figure <= bound
 
     def verdict(self):
+        if not self.met and not math.isfinite(self.figure):
+            return "missed: it failed"
         return "met" if self.met else f"missed by {abs(self.figure / self.bound - 1) * 100:.0f} %"
 
     def row(self):
@@ -45,6 +47,8 @@ class Comparison:
     def __init__(self, medians, names, base):
         self.names, self.base = names, base
         self.rows = {row: cells for row, cells in medians.items() if all(cells.get(name) for name in names)}
+        self.left_out = [row for row in medians if row not in self.rows]
+        self.all = medians
 
     def ratio(self, row, name):
         return self.rows[row][name] / self.rows[row][self.base]
@@ -56,8 +60,12 @@ class Comparison:
         return min((name for name in self.names if name != ours), key=self.mean)
 
     def worst(self, ours):
-        """The row in which ours is furthest behind the best peer of that row, and how far."""
-        behind = {row: cells[ours] / min(cells[name] for name in self.names if name != ours) for row, cells in self.rows.items()}
+        """The row in which ours is furthest behind the best peer of that row, and how far. A row that ours has not is the furthest."""
+        behind = {}
+        for row, cells in self.all.items():
+            peers = [cells[name] for name in self.names if name != ours and cells.get(name)]
+            if peers:
+                behind[row] = cells[ours] / min(peers) if cells.get(ours) else math.inf
         return max(behind.items(), key=lambda item: item[1])
 
 

@@ -1,6 +1,7 @@
 """What an allocator costs a program that does nothing: after a burst, and from the start."""
 
 import concurrent.futures
+import math
 import pathlib
 import statistics
 
@@ -27,7 +28,9 @@ class Idle:
         found = []
         for mode, what in MODES.items():
             figure = self.bursts[mode].get(ours)
-            if figure:
+            if figure is None and ours in self.names:
+                found.append(figures.Bound(f"Private_Dirty after a burst {what}: failed", math.inf, math.inf, " MiB", met=False))
+            elif figure:
                 most = 1.2 * figure["before_KiB"] + 1024
                 found.append(figures.Bound(f"Private_Dirty after a burst {what}", figure["after_KiB"] / 1024, most / 1024, " MiB"))
         for setting, by in self.starts.items():

@@ -34,6 +34,8 @@ public struct Slab {
   var cells: UnsafeMutablePointer<UInt>
   var pageCount: UInt
   var recordBytes: UInt
+  // The owner keeps it as the current one also when it is empty.
+  var staysEmpty: Bool
 
   /// The one place where a slab is, other than in the page table.
   enum Place: UInt8 {
@@ -81,7 +83,9 @@ extension UnsafeMutablePointer where Pointee == Slab {
   private func setUsed(_ used: UInt, in place: Slab.Place) {
     switch place {
     // When it is empty, if that is worth while: a program that uses many classes a little would make slabs all the time.
-    case .current: pointee.left = pointee.pageCount == 1 || isMostlyUntouched ? used | Self.never : used
+    case .current:
+      let stays = pointee.pageCount == 1 || pointee.staysEmpty || isMostlyUntouched
+      pointee.left = stays ? used | Self.never : used
     case .room, .spare: pointee.left = used  // when it is empty
     case .full: pointee.left = used &+ 1 &- UInt(pointee.itemCount)  // at once: it has room again
     }
@@ -117,6 +121,7 @@ extension UnsafeMutablePointer where Pointee == Slab {
       seat.pointee.place = .full
       seat.pointee.left = 1
     }
+    pointee.staysEmpty = false
     setPlace(.current, from: .full)
   }
 

@@ -25,22 +25,30 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
       return false
     }
     let kept = spareBytes.loadRelaxed() + slab.byteCount
-    if kept > Self.leastSpareBytes {
-      guard kept <= Self.mostSpareBytes, slab.pointee.segment.hasPurger, Purger.takesOver() else { return false }
+    let isMuch = kept > Self.leastSpareBytes
+    if isMuch {
+      guard kept <= Self.mostSpareBytes, slab.pointee.segment.hasPurger, Purger.isThere else { return false }
     }
     slab.setPlace(.spare)
     slabs.addUnshared(~0)
     spareUses.addUnshared(1)
     _ = spareBytes.fetchAddRelaxed(slab.byteCount)
+    putOnStack(slab)
+    // It has seen the slab, or this thread sees that it is gone.
+    if isMuch, !Purger.takesOver() { releaseSpares() }
+    return true
+  }
+
+  private func putOnStack(_ slab: SlabPointer) {
     let stack = spares(Int(slab.pointee.sizeClass))
     var head = stack.loadRelaxed()
-    repeat {
+    while true {
       slab.pointee.next = self.slab(head)
       // Fails at most once, when somebody has just taken all.
       let seen = stack.compareAndSwapRelease(head, UInt(bitPattern: slab))  // release: pairs with takeAll(_:)
-      if seen == head { return true }
+      if seen == head { return }
       head = seen
-    } while true
+    }
   }
 
   /// A kept slab of this class, in no list any more.
@@ -80,14 +88,15 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     return byteCount
   }
 
-  /// The same, if the owner has neither kept nor taken any since the last call; whether more are left than the owner may keep for
-  /// ever. By one thread at a time.
-  func releaseIdleSpares() -> Bool {
+  /// The same, if the owner has neither kept nor taken any since the last call. By one thread at a time.
+  func releaseIdleSpares() {
     let uses = spareUses.loadRelaxed()
     if uses == spareUsesSeen.loadRelaxed() { releaseSpares() }
     spareUsesSeen.storeRelaxed(uses)
-    return spareBytes.loadRelaxed() > Self.leastSpareBytes
   }
+
+  /// Whether it keeps more than it may keep for ever.
+  var hasManySpares: Bool { spareBytes.loadRelaxed() > Self.leastSpareBytes }
 
   private func takeAll(_ sizeClass: Int) -> SlabPointer? {
     let stack = spares(sizeClass)

@@ -44,6 +44,8 @@ public struct ThreadHeap {
   var classesWithRoom: UInt
   // Of these, classes that got room since others were told that the heap has some
   var newsOfRoom: UInt
+  // Bit c: the current slab of class c stays when it is empty, although it was spare
+  var staysEmpty: UInt
   // Slabs made of each class, up to 255, since the heap was last given up or emptied: later slabs are larger.
   var made: InlineArray<64, UInt8>
   var runs: RunCache
@@ -69,6 +71,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
   }
 
   private func setCurrent(_ sizeClass: Int, _ slab: SlabPointer) {
+    if !slab.pointee.staysEmpty { pointee.staysEmpty &= ~(1 << UInt(sizeClass)) }
     UnsafeMutableRawPointer(self).assumingMemoryBound(to: SlabPointer.self)[sizeClass] = slab
   }
 
@@ -102,11 +105,24 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
       slab.setPlace(.full, from: .current)
       slab.pointee.heap.settle(slab)
     }
+    next.pointee.staysEmpty = next.pointee.place == .spare && mayStayEmpty(sizeClass)
     next.setPlace(.current)
     setCurrent(sizeClass, next)
     if next.pointee.head == 0 { _ = next.carve() }
     return next.take()
   }
+
+  /// Whether a slab that was spare, and is now the current one of this class, may stay so when it is empty again: a program that
+  /// takes and frees one object over and over would otherwise keep and take it each time. A few at a time, as nobody takes a current slab
+  /// from an idle thread.
+  private func mayStayEmpty(_ sizeClass: Int) -> Bool {
+    guard pointee.staysEmpty.nonzeroBitCount < Self.mostStayingEmpty else { return false }
+    pointee.staysEmpty |= 1 << UInt(sizeClass)
+    return true
+  }
+
+  /// Of the largest slabs, 256 KiB.
+  private static var mostStayingEmpty: Int { 4 }
 
   // The head of the class's list, taken out of it.
   private func takeRoom(_ sizeClass: Int) -> SlabPointer? {
@@ -133,11 +149,11 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     for _ in 0..<2 where pointee.ownedCount < Self.mostAdopted {
       guard let heap = registry.adoptWithRoom(sizeClass) else { return nil }
       heap.owner.storeRelaxed(owner.loadRelaxed())
+      heap.pointee.isAdoptedBeside = true  // before it drains: such a heap keeps nothing
       heap.adoptions.addUnshared(1)
       _ = heap.drain()
       if let slab = heap.takeRoom(sizeClass) {
         heap.pointee.nextOwned = pointee.nextOwned
-        heap.pointee.isAdoptedBeside = true
         pointee.nextOwned = heap
         pointee.ownedCount += 1
         noteBeside(pointee.ownedCount)
@@ -309,14 +325,17 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
   }
 
   /// Gives back what the owner keeps for itself and nobody uses, before the pool counts as exhausted: what others have freed,
-  /// kept runs, empty current slabs, empty dense pages. Whether there was any. By the owner.
+  /// kept runs, empty current slabs, empty dense pages; and what others keep of slabs. Whether there was any. By the owner.
   func reclaim() -> Bool {
     let slabsBefore = slabs.loadRelaxed(), hadSpares = spareBytes.loadRelaxed() > 0
     let hadRuns = cachedRunBytes.loadRelaxed() > 0
     let wasTold = drain()
     let densePages = dense.defragment(to: dense.pages(pointee.registry.pointee.segments))
     unseat()
-    return wasTold || hadRuns || hadSpares || densePages > 0 || slabs.loadRelaxed() != slabsBefore
+    var others: UInt = 0
+    let registry = pointee.registry
+    for index in 1..<max(registry.count, 1) { others += registry.heap(index)?.releaseSpares() ?? 0 }
+    return wasTold || hadRuns || hadSpares || others > 0 || densePages > 0 || slabs.loadRelaxed() != slabsBefore
   }
 
   /// Gives the heap up, its free sets as they are, for whoever adopts it. By the owner, after ``unseat()``. After a visit to an

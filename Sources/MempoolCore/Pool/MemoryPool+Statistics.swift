@@ -47,7 +47,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       if entry.isSlab {
         guard let record = entry.slab.loadPointerRelaxed() else { continue }
         let slab = record.assumingMemoryBound(to: Slab.self)
-        if slab.address == segment.address(ofPage: page) { count(slab, into: &statistics) }
+        if slab.address == segment.address(ofPage: page) { count(slab, entry, into: &statistics) }
         continue
       }
       let kind = entry.kind
@@ -76,10 +76,10 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     statistics.claimLostSwaps &+= segment.wait.lostSwaps
   }
 
-  private func count(_ slab: SlabPointer, into statistics: inout PoolStatistics) {
+  private func count(_ slab: SlabPointer, _ entry: PageEntryPointer, into statistics: inout PoolStatistics) {
     let sizeClass = Int(slab.pointee.sizeClass), heap = slab.pointee.heap
-    // A record on its way to its next use is zero for a moment.
-    guard sizeClass < SizeClass.count, UInt(bitPattern: heap) != 0 else { return }
+    // A record on its way to its next use holds anything.
+    guard sizeClass < SizeClass.count, entry.isSlab, entry.heap.loadRelaxed() == UInt(bitPattern: heap) else { return }
     // Nothing in it is followed: where links and cells lie comes from class and size.
     let itemSize = SizeClass.itemSize(sizeClass), pages = min(slab.pointee.pageCount, 4)
     let (capacity, links, cells) = SlabPointer.shape(itemSize, pages: pages)

@@ -28,23 +28,22 @@ extension Process {
       let isLast = !hasThreads && threadsEver == known
       known = threadsEver
       // Slabs first: their pages go with the others.
-      let hasSpares = releaseSpares(all: isLast)
+      forEachHeap { isLast ? _ = $0.releaseSpares() : $0.releaseIdleSpares() }
       forEachElasticSegment { isLast ? _ = $0.purgeAll() : $0.purgeUnneeded() }
-      if Purger.ends(wants: isLast) { return }
-      if !hasSpares, !hasIdleMemory { Purger.park { hasIdleMemory || releaseSpares(all: false) } }
+      if Purger.ends(wants: isLast) {
+        fenceFull()  // pairs with the fence in takesOver(): what is kept from now on is not much
+        return forEachHeap { $0.releaseSpares() }
+      }
+      if !hasIdleMemory { Purger.park { hasIdleMemory } }
     }
   }
 
-  // Whether more are left than heaps may keep for ever.
-  private static func releaseSpares(all: Bool) -> Bool {
-    var areMany = false
+  private static func forEachHeap(_ body: (ThreadHeapPointer) -> Void) {
     forEachElasticPool { pool in
       for index in 1..<max(pool.registry.count, 1) {
-        guard let heap = pool.registry.heap(index) else { continue }
-        if all { heap.releaseSpares() } else if heap.releaseIdleSpares() { areMany = true }
+        if let heap = pool.registry.heap(index) { body(heap) }
       }
     }
-    return areMany
   }
 
   // The shortest delay of all pools, in milliseconds.
@@ -57,6 +56,7 @@ extension Process {
   private static var hasIdleMemory: Bool {
     var found = false
     forEachElasticSegment { if $0.hasIdleMemory { found = true } }
+    forEachHeap { if $0.hasManySpares { found = true } }
     return found
   }
 

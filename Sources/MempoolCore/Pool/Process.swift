@@ -143,7 +143,7 @@ enum Process {
   // MARK: Fork
 
   // The order: the process, then each cache's growth, then for each pool its list of segments, its registry, then for each
-  // segment growth and arena, then its spans and what it took from the system; last the caches' lists of pages. Whoever takes two takes them in this order.
+  // segment's arena and growth, then its spans and what it took from the system; last the caches' lists of pages. Whoever takes two takes them in this order.
   private static func forEachLock(_ body: (MutexPointer) -> Void) {
     body(lock)
     forEachCache { body($0.growth) }
