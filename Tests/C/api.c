@@ -76,6 +76,7 @@ static void floors(void) {
   CHECK(FAILS(EINVAL, mp_frag_alloc(0, FRAG_COMMON)));
   CHECK(FAILS(EINVAL, mp_frag_alloc(100, 9)));
   CHECK(FAILS(ENOMEM, mp_frag_alloc(huge, FRAG_COMMON)));
+  for (size_t size = half; size > (size_t)1 << 50; size /= 2) CHECK(FAILS(ENOMEM, mp_frag_alloc(size - 1, FRAG_COMMON)));
   for (size_t size = 0; size <= MP_HEAP_MAX; size += 5) {
     char *p = mp_heap_alloc(size);
     CHECK(p && mp_get_size(p) >= size);

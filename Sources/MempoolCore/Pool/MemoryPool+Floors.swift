@@ -7,7 +7,8 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   /// A run of fragments that holds `byteCount` bytes, aligned to a fragment; nil when the pool is exhausted, with errno ENOMEM.
   /// Never a span. Any thread.
   public func allocateFragments(_ byteCount: UInt, call: StaticString) -> UnsafeMutableRawPointer? {
-    guard start(), !isPassThrough, byteCount <= UInt(Int.max), let (run, _) = claimRun(byteCount, alignment: 1) else {
+    guard start(), !isPassThrough, byteCount <= Self.largestByteCount, let (run, _) = claimRun(byteCount, alignment: 1)
+    else {
       return exhausted(byteCount, call, alignment: Page.fragmentByteCount)
     }
     return UnsafeMutableRawPointer(bitPattern: run.address)
