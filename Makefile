@@ -15,6 +15,9 @@ SANITIZE ?= thread
 
 # make model: FULL=1 explores further.
 FULL ?=
+# make soak: how long. make fuzz: KEEP=1 replaces the corpus by what was found.
+HOURS ?= 8
+KEEP ?=
 
 # Sets of flags that would overwrite each other's objects keep apart: .build is for `swift build` by hand.
 INTERPOSER := .build-interposer
@@ -26,7 +29,7 @@ STAGE := $(CURDIR)/.build-stage
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run test install stage libraries command model stress bench curves bench-original programs format lint clean ground
+.PHONY: help run test install stage libraries command model stress soak fuzz bench curves bench-original programs format lint clean ground
 
 help: ## Print this
 	@echo 'Mempool: a concurrent memory-allocator runtime. Goals:'
@@ -36,6 +39,9 @@ help: ## Print this
 	@echo '  SECONDS=n SCENARIO=name THREADS=n SEED=n SANITIZE=thread|address|none'
 	@echo '                 make stress ($(SECONDS) seconds of $(SCENARIO), SANITIZE=$(SANITIZE))'
 	@echo '  FULL=1         make model: explores further'
+	@echo '  HOURS=n        make soak ($(HOURS); a fraction will do)'
+	@echo '  SECONDS=n KEEP=1'
+	@echo '                 make fuzz ($(SECONDS) seconds); KEEP=1: the corpus of the tests is made anew'
 	@echo '  PROGRAM=name   make programs: only that one (Tests/RealPrograms/run --list)'
 	@echo '  QUICK=1 BENCH="options"'
 	@echo '                 make bench, make curves: roughly; and options for Benchmarks/suite or curves (--help)'
@@ -59,6 +65,12 @@ stress: ground ## Run the stress scenarios under a sanitizer
 	$(SWIFT) run -c release $(if $(filter-out none,$(SANITIZE)),--sanitize=$(SANITIZE)) \
 	  --scratch-path .build-stress-$(SANITIZE) mempool-stress --scenario $(SCENARIO) --seconds $(SECONDS) \
 	  $(if $(THREADS),--threads $(THREADS)) $(if $(SEED),--seed $(SEED))
+
+soak: ground ## Run the stress scenarios for HOURS, plain and under each sanitizer in turn, and sum up; Ctrl-C sums up, too
+	@SWIFT='$(SWIFT)' scripts/soak $(HOURS) $(if $(THREADS),--threads $(THREADS))
+
+fuzz: ground ## Fuzz every type that takes a caller's input, for SECONDS
+	@SWIFT='$(SWIFT)' scripts/fuzz $(SECONDS) $(if $(KEEP),--keep)
 
 bench: libraries ## Run the benchmark suite on six allocators (Benchmarks/README.md; 50 minutes; QUICK=1: 3 minutes)
 	@scripts/need python3

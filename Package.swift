@@ -32,6 +32,8 @@ let package = Package(
     .library(name: "mempool-malloc", type: .dynamic, targets: ["MempoolMalloc"]),
     .executable(name: "mempool", targets: ["MempoolCommand"]),
     .executable(name: "mempool-stress", targets: ["StressTests"]),
+    // Linked with libFuzzer by `make fuzz`.
+    .library(name: "mempool-fuzz", type: .static, targets: ["FuzzDrivers"]),
   ],
   traits: [
     .trait(name: "CommandLine", description: "Builds the command `mempool`, which needs swift-argument-parser."),
@@ -82,6 +84,11 @@ let package = Package(
       name: "StressTests", dependencies: ["Mempool", "MempoolCore"], path: "StressTests", exclude: ["README.md"],
       swiftSettings: toolSettings
     ),
+    .target(
+      name: "FuzzDrivers", dependencies: ["CMempool", "CMempoolHeaders", "MempoolCore"], path: "Fuzz/Drivers",
+      swiftSettings: toolSettings
+    ),
+    .testTarget(name: "FuzzTests", dependencies: ["FuzzDrivers"], exclude: ["corpus.txt"], swiftSettings: toolSettings),
     .testTarget(name: "MempoolCoreTests", dependencies: ["MempoolCore"], swiftSettings: toolSettings),
     .testTarget(
       name: "CMempoolTests", dependencies: ["CMempool", "CMempoolHeaders", "MempoolCore"], swiftSettings: toolSettings

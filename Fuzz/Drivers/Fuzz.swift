@@ -1,0 +1,40 @@
+/// What the fuzzer and the replay of its corpus call: an input's first byte says which driver reads the rest.
+///
+/// A driver makes calls as the input says, each of them one that a caller may make, and compares what comes of it with a plain
+/// model. Nothing of it stays.
+public enum Fuzz: UInt8, CaseIterable, Sendable {
+  case poolInBuffer, densePool, fixedPool, elasticPool, sharedPool, cache, bitmap, hintedBitmap, environment, options
+
+  /// Which driver reads an input that begins with this byte.
+  public init(firstByte: UInt8) { self = Self.allCases[Int(firstByte) % Self.allCases.count] }
+
+  /// Nil, or what was wrong.
+  public static func run(_ bytes: UnsafeBufferPointer<UInt8>) -> String? {
+    guard let first = bytes.first else { return nil }
+    let driver = Fuzz(firstByte: first)
+    do {
+      try driver.run(Input(UnsafeBufferPointer(rebasing: bytes.dropFirst())))
+      return nil
+    } catch {
+      return "\(driver): \(error)"
+    }
+  }
+
+  private func run(_ input: Input) throws {
+    switch self {
+    case .poolInBuffer, .densePool, .fixedPool, .elasticPool, .sharedPool: try PoolDriver.run(input, self)
+    case .cache: try CacheDriver.run(input)
+    case .bitmap: try BitmapDriver.run(input)
+    case .hintedBitmap: try HintedBitmapDriver.run(input)
+    case .environment: try EnvironmentDriver.run(input)
+    case .options: try OptionsDriver.run(input)
+    }
+  }
+}
+
+/// The name under which libFuzzer looks for it.
+@c(LLVMFuzzerTestOneInput)
+public func fuzzOneInput(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
+  if let wrong = Fuzz.run(UnsafeBufferPointer(start: bytes, count: count)) { fatalError(wrong) }
+  return 0
+}

@@ -1,0 +1,165 @@
+import CMempool
+import CMempoolHeaders
+import Glibc
+import MempoolCore
+
+/// Sequences of all calls of mempool.h that allocate, resize or free, on one pool.
+struct PoolDriver {
+  private static let bufferSize = 512 << 10
+  private static let fence = 64
+  // The caller's memory of pools that live in one, which they may find full of anything.
+  private static nonisolated(unsafe) let memory: UnsafeMutableRawPointer = .allocate(
+    byteCount: bufferSize + 2 * fence, alignment: 4096)
+
+  private let pool: OpaquePointer?
+  private let kind: Fuzz
+  private var input: Input
+  private var blocks = Blocks()
+
+  private var isUnbounded: Bool { kind == .elasticPool || kind == .sharedPool }
+
+  static func run(_ input: Input, _ kind: Fuzz) throws {
+    var input = input
+    var options = mp_pool_options_t()
+    options.max_retries = Int(MP_NONE)
+    options.size = bufferSize
+    // Of a large pool it takes longer than all the rest.
+    let isThorough = input.below(8) == 0 || (kind != .sharedPool && kind != .elasticPool)
+    if kind == .densePool { options.small_objects = MP_SMALL_DENSE }
+    switch kind {
+    case .poolInBuffer, .densePool:
+      let lead = input.below(fence)
+      // Between these it may hold anything: what the last pool left.
+      memory.initializeMemory(as: UInt8.self, repeating: 0xa5, count: fence)
+      (memory + bufferSize).initializeMemory(as: UInt8.self, repeating: 0xa5, count: 2 * fence)
+      options.backing = MP_BACKING_BUFFER
+      options.start = memory + lead
+    case .fixedPool: options.backing = MP_BACKING_FIXED
+    default: options.backing = MP_BACKING_ELASTIC
+    }
+    var pool: OpaquePointer?
+    if kind != .sharedPool {
+      pool = mp_pool_new(&options)
+      try demand(pool != nil, "no pool")
+    }
+    var driver = PoolDriver(pool: pool, kind: kind, input: input)
+    try driver.perform()
+    let handle = pool.map { MemoryPoolPointer($0) } ?? .shared
+    try demand(handle.statistics().allocatedBytes == 0 || kind == .sharedPool, "not all came back")
+    try demand(!isThorough || handle.checkInvariants(), "broken")
+    mp_pool_destroy(pool)
+    guard kind == .poolInBuffer || kind == .densePool else { return }
+    let start = UnsafeMutableRawPointer(options.start!), end = memory + bufferSize + 2 * fence
+    for byte in UnsafeRawBufferPointer(start: memory, count: start - memory) {
+      try demand(byte == 0xa5, "wrote before the caller's memory")
+    }
+    for byte in UnsafeRawBufferPointer(start: start + bufferSize, count: end - (start + bufferSize)) {
+      try demand(byte == 0xa5, "wrote behind the caller's memory")
+    }
+  }
+
+  private init(pool: OpaquePointer?, kind: Fuzz, input: Input) {
+    self.pool = pool
+    self.kind = kind
+    self.input = input
+  }
+
+  private mutating func perform() throws {
+    while !input.isEmpty, blocks.count < 300 { try one() }
+    while !blocks.isEmpty { try free(blocks.count - 1) }
+    // Whatever happened, an empty pool has room for this.
+    let last = mp_pool_malloc(pool, 100)
+    try demand(last != nil, "an empty pool is full")
+    mp_pool_free(pool, last)
+  }
+
+  private mutating func one() throws {
+    errno = 77
+    switch input.below(16) {
+    case 0...4:
+      let size = input.size()
+      try keep(mp_pool_malloc(pool, Int(bitPattern: size)), size)
+    case 5:
+      let count = UInt(input.byte()), size = input.size()
+      let (total, overflow) = count.multipliedReportingOverflow(by: size)
+      // What can be had and takes too long to look at.
+      if isUnbounded, total > 2 << 20, total < 1 << 40 { return }
+      let block = mp_pool_calloc(pool, Int(count), Int(bitPattern: size))
+      if overflow { return try demand(block == nil && errno == ENOMEM, "calloc of more than there can be") }
+      if let block {
+        let bytes = UnsafeRawBufferPointer(start: block, count: Int(total))
+        try demand(bytes.allSatisfy { $0 == 0 }, "calloc is not zero")
+      }
+      try keep(block, total)
+    case 6:
+      let alignment = input.below(4) == 0 ? input.size() : 1 << UInt(input.below(15)), size = input.size()
+      let block = mp_pool_memalign(pool, Int(bitPattern: alignment), Int(bitPattern: size))
+      if alignment.nonzeroBitCount != 1 { return try demand(block == nil && errno == EINVAL, "an odd alignment") }
+      try keep(block, size, alignment: alignment)
+    case 7, 8, 9: try resize()
+    case 10: try demand(errno == 77 && mp_pool_get_size(pool, nil) == 0, "NULL has a size")
+    case 11:
+      mp_pool_free(pool, nil)
+      _ = mp_pool_purge(pool)
+    case 12: try floors()
+    default:
+      if !blocks.isEmpty { try free(input.below(blocks.count)) }
+    }
+  }
+
+  private mutating func keep(
+    _ block: UnsafeMutableRawPointer?, _ size: UInt, alignment: UInt = 1, kind blockKind: Int = 0
+  ) throws {
+    guard let block else {
+      try demand(errno == ENOMEM, "\(size) bytes refused, errno \(errno)")
+      // Nobody asked for much, and there is as good as nothing live.
+      return try demand(!blocks.isEmpty || size > 60_000 || alignment > 4096, "\(size) bytes refused by an empty pool")
+    }
+    let usable = UInt(mp_pool_get_size(pool, block))
+    try demand(usable >= size, "\(usable) usable bytes of \(size)")
+    let least: UInt = size >= 16 ? 16 : size >= 8 ? 8 : 4
+    // Writing to all of a large block costs more than it finds.
+    let written = usable <= 1 << 14 || input.below(16) == 0 ? usable : 1 << 14
+    try blocks.add(block, Int(written), of: Int(usable), alignment: max(alignment, least), kind: blockKind)
+  }
+
+  private mutating func resize() throws {
+    guard !blocks.isEmpty else { return }
+    let index = input.below(blocks.count), size = input.size()
+    let old = blocks.live[index]
+    guard let block = mp_pool_realloc(pool, old.start, Int(bitPattern: size)) else {
+      let isIntact = blocks.isIntact(old, at: old.start, old.written)
+      return try demand(errno == ENOMEM && isIntact, "a refusal changed something")
+    }
+    try demand(blocks.isIntact(old, at: block, Int(min(size, UInt(old.written)))), "realloc to \(size) lost content")
+    blocks.forget(index)
+    try keep(block, size)
+  }
+
+  private mutating func free(_ index: Int) throws {
+    let block = try blocks.remove(index)
+    errno = 77
+    switch block.kind {
+    case 1: mp_frag_free(block.start)
+    case 2: mp_heap_free(block.start)
+    default: mp_pool_free(pool, block.start)
+    }
+    try demand(errno == 77, "a free changed errno")
+  }
+
+  // The two floors are the shared pool's.
+  private mutating func floors() throws {
+    guard kind == .sharedPool else { return }
+    let size = input.size()
+    if input.below(2) == 0 {
+      let flags = Int16(input.below(4))
+      let block = mp_frag_alloc(Int(bitPattern: size), flags)
+      if size == 0 || flags > 2 { return try demand(block == nil && errno == EINVAL, "a fragment of nothing") }
+      try keep(block, size, alignment: 256, kind: 1)
+    } else {
+      let block = mp_heap_alloc(Int(bitPattern: size))
+      if size > UInt(MP_HEAP_MAX) { return try demand(block == nil && errno == EINVAL, "too large for the heap") }
+      try keep(block, size, kind: 2)
+    }
+  }
+}
