@@ -90,7 +90,7 @@ final class Run: @unchecked Sendable {  // what threads share is atomic or under
   private func checkInvariants() {
     for (kind, pool) in pools where !hasFailed {
       if !pool.isSound() { fail("the \(kind) pool's invariants do not hold after round \(rounds)") }
-      let statistics = pool.statistics()
+      let statistics = pool.statisticsAtRest()
       if statistics.allocatedBytes != 0 {
         fail("the \(kind) pool counts \(statistics.allocatedBytes) bytes after round \(rounds) that nobody has")
       }

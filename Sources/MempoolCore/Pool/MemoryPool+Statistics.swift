@@ -38,6 +38,9 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     return statistics
   }
 
+  /// The same while the purger rests: in a process that is quiet otherwise, nothing changes under the walk. Takes a lock.
+  public func statisticsAtRest() -> PoolStatistics { Process.withoutPurger { statistics() } }
+
   private func count(_ segment: SegmentPointer, into statistics: inout PoolStatistics) {
     let pages = segment.pageCount.loadAcquire()  // acquire: pairs with grow(by:known:)
     var touched: UInt = 0, arenaPageBytes: UInt = 0
