@@ -71,7 +71,7 @@ static uint64_t state_hash(void) {
     const thread *thread = &M.threads[i];
     hash = mix(hash, thread->hash);
     hash = mix(hash, (uint64_t)thread->state | (uint64_t)thread->is_due << 8 | (uint64_t)thread->may_stop << 9);
-    hash = mix(hash, thread->waits_on);
+    hash = mix(hash, thread->waits_on << 1 | thread->is_started);
   }
   return hash;
 }
@@ -162,8 +162,11 @@ void suspend(thread_state state) {
 }
 
 void place_changed(int place) {
-  for (int i = 0; i < M.run.threads; i++)
-    if (i != M.current && M.threads[i].read[place / 64] >> (place % 64) & 1) M.threads[i].is_due = true;
+  for (int i = 0; i < M.run.threads; i++) {
+    thread *other = &M.threads[i];
+    bool waits = other->state == PAUSED || other->state == SLEEPING;
+    if (waits && other->read[place / 64] >> (place % 64) & 1) other->is_due = true;
+  }
 }
 
 // --- Running
@@ -273,6 +276,7 @@ void mp_sleep_nanoseconds(uint64_t nanoseconds) {
 void mp_futex_wait(mp_word *address, mp_word expected) {
   if (!M.is_running || M.current < 0) return;
   yield_point();
+  M.threads[M.current].hash = mix(M.threads[M.current].hash, *address);
   record(MP_WAIT, 0, (uintptr_t)address, expected, 0, *address, 0);
   // The kernel compares 32 bits.
   if ((uint32_t)*address != (uint32_t)expected) return;
@@ -287,6 +291,7 @@ void mp_futex_wait_for(mp_word *address, mp_word expected, uint64_t nanoseconds)
 void mp_futex_wake(mp_word *address, int count) {
   if (!M.is_running || M.current < 0) return;
   yield_point();
+  M.threads[M.current].hash = mix(M.threads[M.current].hash, 5);
   record(MP_WAKE, 0, (uintptr_t)address, 0, (mp_word)count, 0, 0);
   for (int i = 0; i < M.run.threads && count > 0; i++) {
     thread *thread = &M.threads[i];

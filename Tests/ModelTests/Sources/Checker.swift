@@ -112,6 +112,23 @@ struct Checker {
     return false
   }
 
+  /// Whether the machine shows what it must.
+  mutating func check(_ tests: [Litmus]) {
+    var right = 0
+    for test in tests {
+      let (reduced, whole) = test.run()
+      if reduced == test.shows, whole == test.shows {
+        right += 1
+        continue
+      }
+      failures += 1
+      print(
+        "FAILED   \(test.name): shows \(reduced.sorted()), without reduction \(whole.sorted()), not \(test.shows.sorted())"
+      )
+    }
+    print("litmus tests of the machine: \(right) of \(tests.count) show what they must")
+  }
+
   // MARK: Mutants
 
   struct Catch {

@@ -92,6 +92,7 @@ if let replay {
 mp_machine_print_by_line()
 let start = Checker.now
 let runsAll = scenarios.isEmpty && chosenMutants?.isEmpty != false && !checksOrders
+if runsAll { checker.check(Litmus.all) }
 if runsAll || !scenarios.isEmpty {
   print(Checker.header)
   for scenario in scenarios.isEmpty ? Scenario.all : scenarios { checker.check(scenario) }
