@@ -2,7 +2,6 @@
 #include "state.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 static const unsigned char empty_slab[MP_EMPTY_SLAB_BYTES] __attribute__((aligned(64)));
 
@@ -10,11 +9,14 @@ static const unsigned char empty_slab[MP_EMPTY_SLAB_BYTES] __attribute__((aligne
 #define EMPTY_16 EMPTY_4, EMPTY_4, EMPTY_4, EMPTY_4
 void *const mp_empty_heap[MP_EMPTY_WORDS] __attribute__((aligned(64))) = {EMPTY_16, EMPTY_16, EMPTY_16, EMPTY_16};
 
-unsigned char mp_class_table[MP_CLASS_TABLE_BYTES] __attribute__((aligned(64)));
-mp_word mp_map_root[MP_MAP_ROOT_WORDS] __attribute__((aligned(64)));
-mp_word mp_default_wait[MP_WAIT_WORDS] __attribute__((aligned(64)));
-unsigned char mp_environment_storage[MP_ENVIRONMENT_BYTES] __attribute__((aligned(64)));
-mp_word mp_purger_state;
+// These threads share, so they are the machine's to watch and to put back.
+#define SHARED __attribute__((aligned(64), section("model_globals")))
+unsigned char mp_process_storage[MP_PROCESS_BYTES] SHARED;
+unsigned char mp_class_table[MP_CLASS_TABLE_BYTES] SHARED;
+mp_word mp_map_root[MP_MAP_ROOT_WORDS] SHARED;
+mp_word mp_default_wait[MP_WAIT_WORDS] SHARED;
+unsigned char mp_environment_storage[MP_ENVIRONMENT_BYTES] SHARED;
+mp_word mp_purger_state SHARED;
 const int mp_replaces_malloc = 0;
 
 // --- Threads. Their blocks lie at the end of the memory, so that each run finds them as they were.
@@ -29,21 +31,22 @@ static mp_thread_block *block(int thread) {
 
 mp_thread_block *mp_thread_block_self(void) { return block(M.current >= 0 ? M.current : as_thread); }
 
-static size_t reserved;
+// Address space that was handed out, and how much of it before the run.
+static size_t reserved, reserved_before;
 
 void mp_machine_begin(void) {
   memory_begin();
-  memset(mp_map_root, 0, sizeof mp_map_root);
-  memset(mp_default_wait, 0, sizeof mp_default_wait);
   for (int i = 0; i < MP_MODEL_THREADS; i++) block(i)->heap = (mp_word)mp_empty_heap;
   as_thread = 0;
   reserved = 0;
-  mp_purger_state = 0;
   memset(M.site_uses, 0, sizeof M.site_uses);
 }
 
-void mp_machine_ready(void) { memory_ready(); }
-void mp_machine_restore(void) { memory_restore(); }
+void mp_machine_ready(void) {
+  reserved_before = reserved;
+  memory_ready();
+}
+void system_restart(void) { reserved = reserved_before; }
 
 void mp_machine_set_mutant(int mutant) { M.mutant = mutant; }
 int mp_mutant(int number) { return M.mutant == number; }
@@ -74,8 +77,7 @@ void *mp_pages_reserve(size_t byte_count, size_t alignment) {
   return (char *)mp_machine_memory() + start;
 }
 void *mp_pages_take(size_t byte_count, size_t alignment) { return mp_pages_reserve(byte_count, alignment); }
-// Only for the address map, which nothing changes during a run.
-void *mp_pages_map(size_t byte_count, size_t alignment) { return (void)alignment, calloc(1, byte_count); }
+void *mp_pages_map(size_t byte_count, size_t alignment) { return mp_pages_reserve(byte_count, alignment < 64 ? 64 : alignment); }
 int mp_pages_commit(void *address, size_t byte_count) { return (void)address, (void)byte_count, 0; }
 
 // Whoever still uses the pages races with this.

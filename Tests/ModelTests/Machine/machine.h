@@ -17,7 +17,6 @@ size_t mp_machine_memory_size(void);
 void mp_machine_begin(void);
 void mp_machine_as(int thread);          // whose thread block counts during set-up, and when a run is checked
 void mp_machine_ready(void);             // each run starts from here
-void mp_machine_restore(void);           // back to there
 
 // --- A run.
 typedef enum mp_choice_kind { MP_CHOOSE_THREAD, MP_CHOOSE_MESSAGE } mp_choice_kind;

@@ -13,7 +13,7 @@ enum { BLOCK = 1024, BLOCKS = WORDS * 8 / BLOCK };
 
 // At the same address each time, so that runs of the checker are the same to the last step.
 static unsigned char *const memory = (unsigned char *)0x200000000000;
-static unsigned char before[MEMORY_BYTES + MP_PROCESS_BYTES];
+static unsigned char before[MEMORY_BYTES + GLOBAL_BYTES];
 
 // A word's users so far in this scenario, bit t: thread t.
 typedef struct usage {
@@ -23,11 +23,13 @@ typedef struct usage {
 } usage;
 static usage usages[WORDS];
 
-
 static int dirty[BLOCKS], dirty_count;
 static bool is_dirty[BLOCKS];
 
-unsigned char mp_process_storage[MP_PROCESS_BYTES] __attribute__((aligned(64)));
+// What floor 0 keeps for the process: the linker puts it into one section.
+extern unsigned char __start_model_globals[], __stop_model_globals[];
+#define globals __start_model_globals
+static size_t globals_size(void) { return (size_t)(__stop_model_globals - __start_model_globals); }
 
 void *mp_machine_memory(void) { return memory; }
 size_t mp_machine_memory_size(void) { return MEMORY_BYTES; }
@@ -35,12 +37,12 @@ size_t mp_machine_memory_size(void) { return MEMORY_BYTES; }
 size_t offset_of(uintptr_t address) {
   size_t offset = address - (uintptr_t)memory;
   if (offset < MEMORY_BYTES) return offset;
-  offset = address - (uintptr_t)mp_process_storage;
-  return offset < MP_PROCESS_BYTES ? MEMORY_BYTES + offset : SIZE_MAX;
+  offset = address - (uintptr_t)globals;
+  return offset < globals_size() ? MEMORY_BYTES + offset : SIZE_MAX;
 }
 
 static unsigned char *address_of(size_t offset) {
-  return offset < MEMORY_BYTES ? memory + offset : mp_process_storage + (offset - MEMORY_BYTES);
+  return offset < MEMORY_BYTES ? memory + offset : globals + (offset - MEMORY_BYTES);
 }
 
 void memory_begin(void) {
@@ -50,14 +52,15 @@ void memory_begin(void) {
     fail_at("no memory at the address that it must have", 0);
   is_mapped = true;
   memset(memory, 0, MEMORY_BYTES);
-  memset(mp_process_storage, 0, MP_PROCESS_BYTES);
+  if (globals_size() > GLOBAL_BYTES) fail_at("more globals than were thought of", 0);
+  memset(globals, 0, globals_size());
   memset(usages, 0, sizeof usages);
   M.place_count = 0;
 }
 
 void memory_ready(void) {
   memcpy(before, memory, MEMORY_BYTES);
-  memcpy(before + MEMORY_BYTES, mp_process_storage, MP_PROCESS_BYTES);
+  memcpy(before + MEMORY_BYTES, globals, globals_size());
   memset(is_dirty, 0, sizeof is_dirty);
   dirty_count = 0;
 }
@@ -65,14 +68,15 @@ void memory_ready(void) {
 void memory_restore(void) {
   for (int i = 0; i < dirty_count; i++) {
     size_t offset = (size_t)dirty[i] * BLOCK;
-    memcpy(address_of(offset), before + offset, BLOCK);
+    size_t end = offset < MEMORY_BYTES ? MEMORY_BYTES : MEMORY_BYTES + globals_size();
+    memcpy(address_of(offset), before + offset, end - offset < BLOCK ? end - offset : BLOCK);
     is_dirty[dirty[i]] = false;
   }
   dirty_count = 0;
   // Whether every write was seen: looked at now and then, as it takes longer than a run.
   static unsigned restores;
   if (restores++ % 4096) return;
-  if (memcmp(before, memory, MEMORY_BYTES) || memcmp(before + MEMORY_BYTES, mp_process_storage, MP_PROCESS_BYTES)) {
+  if (memcmp(before, memory, MEMORY_BYTES) || memcmp(before + MEMORY_BYTES, globals, globals_size())) {
     static const char text[] = "model: a write was not seen, so runs do not start alike\n";
     mp_write_error(text, sizeof text - 1);
     __builtin_trap();
@@ -81,6 +85,7 @@ void memory_restore(void) {
 
 void memory_restart(void) {
   memory_restore();
+  system_restart();
   races_restart();
   // The thread blocks: the scenario's own code, whose accesses nobody announces, writes to them.
   note_write((uintptr_t)memory + MEMORY_BYTES - MP_MODEL_THREADS * 256, MP_MODEL_THREADS * 256);

@@ -9,8 +9,9 @@
 #include <string.h>
 
 enum {
-  MEMORY_BYTES = 4 << 20,
-  WORDS = (MEMORY_BYTES + MP_PROCESS_BYTES) / 8,
+  MEMORY_BYTES = 6 << 20,
+  GLOBAL_BYTES = 256 << 10,
+  WORDS = (MEMORY_BYTES + GLOBAL_BYTES) / 8,
   SITES = 512,       // ordered operations of the engine's
   PLACES = 256,      // words that more than one thread uses, and at least one changes
   MESSAGES = 8192,
@@ -44,8 +45,7 @@ typedef struct place {
 
 typedef enum thread_state {
   RUNNABLE,
-  PAUSED,    // until somebody changes what it has read since it last paused
-  SLEEPING,  // the same, or for as long as it takes
+  SLEEPING,  // or pausing: until somebody changes what it has read since it last did, or for as long as it takes
   WAITING,   // in the kernel, on a word
   STOPPED,   // for ever
   ENDED
@@ -53,9 +53,9 @@ typedef enum thread_state {
 
 typedef struct thread {
   thread_state state;
-  bool is_due;                   // PAUSED, SLEEPING: something has changed
+  bool is_due;                   // SLEEPING: something has changed
   bool may_stop;
-  uint64_t read[PLACES / 64];    // places looked at since it last paused
+  uint64_t read[PLACES / 64];    // places looked at since it last slept
   uintptr_t waits_on;
   uint64_t hash;                 // of everything that it has observed
   unsigned plain_writes;
@@ -115,6 +115,9 @@ void memory_restore(void);
 void note_write(uintptr_t address, size_t size);   // it will differ from what it was before the run
 void plain_write_of_place(size_t word, thread *self);
 bool keeps_order(size_t word);
+
+// floor0.c
+void system_restart(void);
 
 // races.c
 void races_restart(void);

@@ -91,7 +91,7 @@ int choose_message(int readable) {
 }
 
 static bool can_go_on(const thread *thread) {
-  return thread->state == RUNNABLE || ((thread->state == PAUSED || thread->state == SLEEPING) && thread->is_due);
+  return thread->state == RUNNABLE || (thread->state == SLEEPING && thread->is_due);
 }
 
 // Who runs next. Going on costs nothing, nor does going to somebody else from a thread that cannot.
@@ -164,8 +164,7 @@ void suspend(thread_state state) {
 void place_changed(int place) {
   for (int i = 0; i < M.run.threads; i++) {
     thread *other = &M.threads[i];
-    bool waits = other->state == PAUSED || other->state == SLEEPING;
-    if (waits && other->read[place / 64] >> (place % 64) & 1) other->is_due = true;
+    if (other->state == SLEEPING && other->read[place / 64] >> (place % 64) & 1) other->is_due = true;
   }
 }
 
@@ -263,7 +262,7 @@ const mp_event *mp_machine_event(int index) { return &M.event[index]; }
 void mp_pause(void) {
   if (!M.is_running || M.current < 0) return;
   record(MP_PAUSE, 0, 0, 0, 0, 0, 0);
-  suspend(PAUSED);
+  suspend(SLEEPING);
 }
 
 void mp_sleep_nanoseconds(uint64_t nanoseconds) {

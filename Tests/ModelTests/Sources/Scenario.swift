@@ -71,7 +71,9 @@ struct Scenario: @unchecked Sendable {
     case failed(String)
   }
 
-  static let all = cellScenarios + bitmapScenarios + heapScenarios + cacheScenarios + segmentScenarios
+  static let all =
+    cellScenarios + bitmapScenarios + lockScenarios + heapScenarios + cacheScenarios + segmentScenarios
+    + processScenarios
 }
 
 /// Who says what happens next in a run.

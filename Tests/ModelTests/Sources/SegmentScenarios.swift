@@ -24,6 +24,60 @@ private enum Bench {
     Items.keep()
   }
 
+  /// Elastic, with nothing accessible yet.
+  static func makeFresh() {
+    Items.clear()
+    Items.keep()
+    segment = SegmentPointer.elastic(byteCount: 1 << 20, Segment.Settings())!
+    Names.add(segment)
+  }
+
+  nonisolated(unsafe) static var list = SegmentListPointer(bitPattern: 8)!
+
+  /// A list with one segment, which is full; a further one may be had.
+  static func makeList() {
+    make(idle: 0)
+    list = UnsafeMutableRawPointer(bitPattern: segment.allocateMetadata(UInt(MemoryLayout<SegmentList>.size))!)!
+      .assumingMemoryBound(to: SegmentList.self)
+    list.initialize(to: SegmentList())
+    list.pointee.furtherReserve = 1 << 20
+    list.insert(segment)
+    Names.add(UInt(bitPattern: list), 32) { "list+\($0)" }
+  }
+
+  static func listTurn() {
+    guard let (run, segment) = list.claim(pages: 1, { $0.claimPages(1) }) else {
+      mp_model_fail("finds no page, where there is another segment")
+    }
+    Items.take(run.address)
+    Items.give(run.address)
+    segment.releasePages(run.address, 1)
+  }
+
+  static func checkList() -> String? {
+    var isSound = list.checkInvariants()
+    var count = 0
+    list.first { segment in
+      if !segment.checkInvariants() { isSound = false }
+      count += 1
+      return false
+    }
+    if !isSound { return String(cString: mp_machine_failure()) }
+    return count == 2 ? nil : "\(count) segments, where two would do"
+  }
+
+  /// The same, and a purger that is awake; no page is idle.
+  static func makePurger() {
+    makeList()
+    Purger.state.storeRelaxed(Purger.State.awake)
+    Names.add(UInt(bitPattern: mp_purger_address()), "purger.state")
+  }
+
+  static func park() {
+    mp_model_note("parks", 0)
+    Purger.park { segment.hasIdleMemory }
+  }
+
   static func purge() {
     mp_model_note("purges", 0)
     segment.purge(atMost: .max)
@@ -53,8 +107,9 @@ private enum Bench {
     segment.releasePages(run.address, 1)
   }
 
-  static func runTurn(_ count: UInt) {
+  static func runTurn(_ count: UInt, isSure: Bool = false) {
     guard let run = segment.claimRun(count) else {
+      if isSure { mp_model_fail("finds no run, where there is always one") }
       mp_model_note("finds no run", 0)
       return
     }
@@ -87,6 +142,14 @@ let segmentScenarios: [Scenario] = [
     name: "purge-pages", summary: "a purge, a claim of both pages that are free, and one of a fragment",
     bodies: [{ Bench.purge() }, { Bench.pagesTurn(2) }, { Bench.runTurn(1) }],
     setUp: { Bench.make(idle: 2) }, check: Bench.check, bound: 2, fullBound: 3),
+  Scenario(
+    name: "segment-grow", summary: "2 threads claim pages of a segment of which nothing is accessible yet",
+    bodies: [{ Bench.sureTurn() }, { Bench.sureTurn() }],
+    setUp: { Bench.makeFresh() }, check: Bench.check, bound: 3, fullBound: 4),
+  Scenario(
+    name: "purger", summary: "the purger goes to sleep while pages become idle: somebody wakes it, or it sees them",
+    bodies: [{ Bench.park() }, { Bench.segment.releasePages(Bench.segment.address(ofPage: 62), 1) }],
+    setUp: { Bench.makePurger() }, check: Bench.check, bound: 4, fullBound: 6),
   Scenario(
     name: "runs", summary: "runs of 3 and of 60 fragments, and a page, in two free pages",
     bodies: [{ Bench.runTurn(3) }, { Bench.runTurn(60) }, { Bench.pagesTurn(1) }],

@@ -11,7 +11,7 @@ let help = """
     --scenario NAME     only this one (and again for others); no mutants
     --mutant NAME       only this one, with what happens; `all`: all of them, and no scenarios; `none`: only scenarios
     --orders            takes each part of each ordered operation away in turn, and says which are not noticed
-    --walks N           walks by chance beyond the bound, a scenario (default 2000; 200000 with --full)
+    --walks N           walks by chance beyond the bound, a scenario (default 1000; 200000 with --full)
     --seed N            of these walks (default 1)
     --seconds N         explores a scenario no further after so long; the table says how far it came
     --replay SCENARIO[+MUTANT]:CHOICES
@@ -77,7 +77,7 @@ while let argument = arguments.popFirst() {
   default: usage("unknown option \(argument)")
   }
 }
-checker.walks = walks ?? (checker.isFull ? 200_000 : 2000)
+checker.walks = walks ?? (checker.isFull ? 200_000 : 1000)
 
 if let replay {
   let parts = replay.split(separator: ":", maxSplits: 1)
