@@ -307,7 +307,7 @@ extension UnsafeMutablePointer where Pointee == Segment {
       if waitForPurges() { continue }
       guard isPatient else { return nil }
       if let found = find(true) { return found }
-      if purging.loadAcquire() == 0 { return nil }  // acquire: pairs with the end of purge(_:atMost:)
+      if !isPurging { return nil }
     }
   }
 

@@ -137,6 +137,7 @@ extension UnsafeMutablePointer where Pointee == Segment {
     let total = pageCount.loadAcquire()  // acquire: pairs with grow(by:known:)
     guard pointee.backing == .elastic, total > 0, limit > 0 else { return 0 }
     _ = purging.fetchAddAcquireRelease(1)  // release: pairs with the acquire in waitForPurges()
+    fenceFull()  // pairs with the fence in isPurging: who has seen a page that this purge holds sees the count
     var purged: UInt = 0
     var end = total
     while end > 0, purged < limit {
@@ -226,9 +227,15 @@ extension UnsafeMutablePointer where Pointee == Segment {
     return kind == .lent ? isLent : isTouched && !isLent
   }
 
+  /// Whether a purge holds pages, for a claim that found none.
+  var isPurging: Bool {
+    fenceFull()  // pairs with the fence in purge(_:atMost:), as the cells that were looked at were relaxed loads
+    return purging.loadAcquire() != 0  // acquire: pairs with the end of purge(_:atMost:)
+  }
+
   /// Waits until no purge holds pages; whether there was one.
   func waitForPurges() -> Bool {
-    guard purging.loadAcquire() != 0 else { return false }  // acquire: pairs with the end of purge(_:atMost:)
+    guard isPurging else { return false }
     while purging.loadAcquire() != 0 { mp_sleep_nanoseconds(1000) }  // acquire: pairs with purge(_:atMost:)
     return true
   }

@@ -133,7 +133,11 @@ let segmentScenarios: [Scenario] = [
     name: "purge",
     summary: "a purge returns two idle pages while a thread claims one, which waits for it though it may not retry",
     bodies: [{ Bench.purge() }, { Bench.sureTurn() }],
-    setUp: { Bench.make(idle: 2, maxRetries: 0) }, check: Bench.check, bound: 2, fullBound: 5),
+    setUp: { Bench.make(idle: 2, maxRetries: 0) }, check: Bench.check, bound: 3, fullBound: 5),
+  Scenario(
+    name: "purge-run", summary: "the same with a claim of one fragment, which only looks at cells that it cannot use",
+    bodies: [{ Bench.purge() }, { Bench.runTurn(1, isSure: true) }],
+    setUp: { Bench.make(idle: 1, maxRetries: 0) }, check: Bench.check, bound: 3, fullBound: 5),
   Scenario(
     name: "purge-2", summary: "two purges of one idle page, which a third thread claims",
     bodies: [{ Bench.purge() }, { Bench.purge() }, { Bench.pagesTurn(1) }],
