@@ -300,7 +300,8 @@ extension UnsafeMutablePointer where Pointee == Segment {
   /// Runs `find` until it succeeds or the segment cannot grow: growing, and waiting for purges and rollbacks, in between.
   private func search<Found>(_ pages: UInt, _ find: (_ patient: Bool) -> Found?) -> Found? {
     while true {
-      let known = pageCount.loadAcquire()  // acquire: pairs with grow(by:known:)
+      // What the bitmap knows, which a growth tells last: where that is less than there is, another search may find something.
+      let known = UInt(pointee.bitmap.itemCount) / Page.fragmentCount
       if let found = find(false) { return found }
       if grow(by: pages, known: known) { continue }
       // Full, or somebody holds pages for a moment: a purge, or a claim of many pages that is being taken back.

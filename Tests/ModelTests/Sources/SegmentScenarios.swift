@@ -151,6 +151,10 @@ let segmentScenarios: [Scenario] = [
     bodies: [{ Bench.sureTurn() }, { Bench.sureTurn() }],
     setUp: { Bench.makeFresh() }, check: Bench.check, bound: 3, fullBound: 4),
   Scenario(
+    name: "segments", summary: "2 threads claim pages where all segments are full: one reserves another",
+    bodies: [{ Bench.listTurn() }, { Bench.listTurn() }],
+    setUp: { Bench.makeList() }, check: Bench.checkList, bound: 2, fullBound: 3),
+  Scenario(
     name: "purger", summary: "the purger goes to sleep while pages become idle: somebody wakes it, or it sees them",
     bodies: [{ Bench.park() }, { Bench.segment.releasePages(Bench.segment.address(ofPage: 62), 1) }],
     setUp: { Bench.makePurger() }, check: Bench.check, bound: 4, fullBound: 6),
