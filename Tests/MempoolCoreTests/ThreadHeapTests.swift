@@ -39,6 +39,30 @@ import Testing
     #expect(pool.checkInvariants())
   }
 
+  /// Slabs with room are taken in the order in which they got it: those that have waited for longest have gathered most.
+  @Test func theSlabWithRoomForLongestIsTaken() throws {
+    let test = try TestPool(.elastic)
+    let pool = test.pool
+    let heap = try #require(pool.threadHeap())
+    let sizeClass = SizeClass.index(200)
+    var slabs: [SlabPointer] = [], firsts: [UnsafeMutableRawPointer] = [], others: [UnsafeMutableRawPointer] = []
+    func allocate() throws -> UnsafeMutableRawPointer { try #require(pool.allocate(200)) }
+    while slabs.count < 4 {
+      let pointer = try allocate(), slab = heap.current(sizeClass)
+      if slabs.last == slab {
+        others.append(pointer)
+      } else {
+        slabs.append(slab)
+        firsts.append(pointer)
+      }
+    }
+    for slab in [1, 0, 2] { pool.deallocate(firsts[slab]) }  // all but the current one are full
+    while heap.current(sizeClass).hasRoom { others.append(try allocate()) }
+    for slab in [1, 0, 2] { #expect(try allocate() == firsts[slab]) }
+    #expect(pool.checkInvariants())
+    for pointer in firsts + others { pool.deallocate(pointer) }
+  }
+
   /// One object that comes and goes after a burst makes no slab come and go; in how many classes at once is bounded.
   @Test func oneObjectAfterABurst() throws {
     try #require(MemoryPoolPointer.shared.start())
