@@ -34,7 +34,7 @@ public struct Slab {
   var cells: UnsafeMutablePointer<UInt>
   var pageCount: UInt
   var recordBytes: UInt
-  // The owner keeps it as the current one also when it is empty.
+  // The owner keeps it as the current one also when it is empty; only of a current one.
   var staysEmpty: Bool
 
   /// The one place where a slab is, other than in the page table.
@@ -113,16 +113,21 @@ extension UnsafeMutablePointer where Pointee == Slab {
 
   var hasRoom: Bool { pointee.head != 0 || pointee.carved < pointee.itemCount }
 
-  /// Makes this full slab, in which one item has become free, the current one instead of `seat`, which is full: the same as
-  /// two ``setPlace(_:)``, where the counts are known.
+  /// Makes this full slab, in which one item has just become free, a current one: ``setPlace(_:)`` where the count is known. All of its
+  /// items have been used, so that only the size of the slab says whether it stays when it is empty.
   @inline(__always)
-  func takePlace(of seat: SlabPointer) {
-    if seat != ThreadHeapPointer.emptySlab {
-      seat.pointee.place = .full
-      seat.pointee.left = 1
-    }
-    pointee.staysEmpty = false
-    setPlace(.current, from: .full)
+  func takeSeat() {
+    let count = UInt(pointee.itemCount)
+    pointee.place = .current
+    // Whether it has one page, told without another cache line of the record.
+    pointee.left = (count &- 1) | (count &* pointee.itemSize <= 1 << Page.shift ? Self.never : 0)
+  }
+
+  /// Makes this current slab, which has no room and does not stay when it is empty, a full one.
+  @inline(__always)
+  func giveUpSeat() {
+    pointee.place = .full
+    pointee.left = 1
   }
 
   /// Says where the slab is from now on.
@@ -214,6 +219,7 @@ extension UnsafeMutablePointer where Pointee == Slab {
         return broken("a page that names another slab")
       }
     }
+    if pointee.staysEmpty, pointee.place != .current { return broken("stays when it is empty, and is not current") }
     switch pointee.place {
     case .current:
       return pointee.heap.pointee.registry.isOwned(pointee.heap.pointee.index) || broken("current in no heap")

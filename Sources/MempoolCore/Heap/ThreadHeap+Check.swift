@@ -28,6 +28,9 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
         if seat.pointee.place != .current || Int(seat.pointee.sizeClass) != sizeClass {
           return broken("a current slab that is elsewhere")
         }
+        if seat.pointee.staysEmpty != (pointee.staysEmpty >> UInt(sizeClass) & 1 != 0) {
+          return broken("a current slab that stays, which is not noted")
+        }
       }
       if (pointee.room[sizeClass] != nil) != (pointee.classesWithRoom >> UInt(sizeClass) & 1 != 0) {
         return broken("a list of slabs with room that is not noted")

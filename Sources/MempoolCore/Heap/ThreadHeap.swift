@@ -70,9 +70,18 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     UnsafeMutableRawPointer(self).assumingMemoryBound(to: SlabPointer.self)[sizeClass]
   }
 
+  private var currents: UnsafeMutablePointer<SlabPointer> {
+    UnsafeMutableRawPointer(self).assumingMemoryBound(to: SlabPointer.self)
+  }
+
+  /// Puts `slab` in the seat of its class. Who sat there may go then, and does not stay when it is empty.
   private func setCurrent(_ sizeClass: Int, _ slab: SlabPointer) {
-    if !slab.pointee.staysEmpty { pointee.staysEmpty &= ~(1 << UInt(sizeClass)) }
-    UnsafeMutableRawPointer(self).assumingMemoryBound(to: SlabPointer.self)[sizeClass] = slab
+    let old = currents[sizeClass]
+    if old.pointee.staysEmpty {
+      old.pointee.staysEmpty = false
+      pointee.staysEmpty &= ~(1 << UInt(sizeClass))
+    }
+    currents[sizeClass] = slab
   }
 
   static var emptySlab: SlabPointer { mp_empty_slab_address().assumingMemoryBound(to: Slab.self) }
@@ -85,8 +94,9 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     clearCurrent()
   }
 
-  private func clearCurrent() {
-    for sizeClass in 0..<64 { setCurrent(sizeClass, Self.emptySlab) }
+  func clearCurrent() {
+    for sizeClass in 0..<64 { currents[sizeClass] = Self.emptySlab }
+    pointee.staysEmpty = 0
   }
 
   // MARK: Allocating
@@ -100,6 +110,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     if drain(), isReal, slab.pointee.head != 0 { return slab.take() }
     guard let next = takeRoom(sizeClass) ?? adoptedRoom(sizeClass) ?? abandonedRoom(sizeClass) ?? makeSlab(sizeClass)
     else { return nil }
+    setCurrent(sizeClass, next)
     if isReal {
       // It may belong to an adopted heap, which has been drained since.
       slab.setPlace(.full, from: .current)
@@ -107,7 +118,6 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     }
     next.pointee.staysEmpty = next.pointee.place == .spare && mayStayEmpty(sizeClass)
     next.setPlace(.current)
-    setCurrent(sizeClass, next)
     if next.pointee.head == 0 { _ = next.carve() }
     return next.take()
   }
@@ -198,25 +208,32 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
   // MARK: Freeing
 
   /// The same as ``settle(_:)``, by the thread whose first heap this is, and which may allocate next: a slab that was full
-  /// takes the place of a current one that is. Replacing objects of slabs that are all full then takes one slow path, not two.
-  @inline(__always)
+  /// takes the seat of a current one that is. Replacing objects of slabs that are all full then takes one slow path, not two. Each
+  /// replacement comes here then, and waits for memory elsewhere: the fewer instructions, the more of them are under way at once.
+  @inline(never)
   func settleOwn(_ slab: SlabPointer) {
-    let sizeClass = Int(slab.pointee.sizeClass)
-    if slab.pointee.place == .current {
-      if current(sizeClass) == slab, slab.used == 0 {
-        setCurrent(sizeClass, Self.emptySlab)
-        retire(slab)
-      }
-      return
-    }
-    if slab.pointee.place == .full {
+    if slab.pointee.place == .full, pointee.staysEmpty == 0 {
+      let sizeClass = Int(slab.pointee.sizeClass)
       let seat = current(sizeClass)
       if !seat.hasRoom {
-        slab.takePlace(of: seat)
-        return setCurrent(sizeClass, slab)
+        if seat != Self.emptySlab { seat.giveUpSeat() }
+        slab.takeSeat()
+        currents[sizeClass] = slab
+        return
       }
     }
-    settle(slab)
+    settleOther(slab)
+  }
+
+  /// What ``settleOwn(_:)`` leaves over.
+  @inline(never)
+  private func settleOther(_ slab: SlabPointer) {
+    let sizeClass = Int(slab.pointee.sizeClass)
+    guard slab.pointee.place == .current else { return settle(slab) }
+    if current(sizeClass) == slab, slab.used == 0 {
+      setCurrent(sizeClass, Self.emptySlab)
+      retire(slab)
+    }
   }
 
   /// Puts a slab where it belongs after items came back: it may have room again, or be empty. By the owner.
@@ -370,62 +387,5 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
       adopted.abandon()
     }
     abandon()
-  }
-
-  // MARK: After a fork
-
-  /// In the child, by its only thread: forgets lists, which another thread may have been changing. Slabs are then given back
-  /// one by one to ``recover(_:)``.
-  func forgetLists(isOwn: Bool) {
-    pending.storeRelaxed(0)
-    for sizeClass in 0..<64 {
-      pointee.room[sizeClass] = nil
-      pointee.made[sizeClass] = 0
-    }
-    pointee.classesWithRoom = 0
-    for sizeClass in 0..<SizeClass.count { spares(sizeClass).storeRelaxed(0) }
-    spareBytes.storeRelaxed(0)
-    slabs.storeRelaxed(0)
-    if !isOwn {
-      clearCurrent()
-      // What another thread kept is lost to the child: it may have been in the middle of keeping it.
-      pointee.runs = RunCache()
-      cachedRunBytes.storeRelaxed(0)
-    }
-  }
-
-  /// Rebuilds a slab's free set from its links and cells, whatever another thread was about to do to it.
-  func recover(_ slab: SlabPointer) {
-    for index in 0..<slab.cellCount {
-      var freed = ~slab.cell(index << 6).loadRelaxed()
-      slab.cell(index << 6).storeRelaxed(Cell.busy)
-      while freed != 0 {
-        let item = index << 6 + UInt(freed.trailingZeroBitCount)
-        freed &= freed &- 1
-        slab.setLink(item, 0)
-      }
-    }
-    slab.summary.storeRelaxed(0)
-    slab.pendingNext.storeRelaxed(0)
-    var used: UInt = 0
-    slab.pointee.head = 0
-    var item = UInt(slab.pointee.carved)
-    while item > 0 {
-      if slab.link(item) == SlabPointer.taken {
-        used += 1
-      } else {
-        slab.setLink(item, slab.pointee.head)
-        slab.pointee.head = UInt16(item)
-      }
-      item -= 1
-    }
-    slab.used = used
-    let sizeClass = Int(slab.pointee.sizeClass)
-    slabs.addUnshared(1)
-    if pointee.made[sizeClass] < 255 { pointee.made[sizeClass] += 1 }
-    // The forking thread was in no allocation: its own slabs' places are right. One may be current in another heap of its own.
-    if owner.loadRelaxed() != 0, slab.pointee.place == .current { return }
-    slab.setPlace(.full)
-    settle(slab)
   }
 }

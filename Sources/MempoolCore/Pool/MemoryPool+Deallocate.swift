@@ -48,7 +48,10 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   /// The parameters stand in the registers where the usual case has them; another thread's item goes through without more.
   @inline(never) @usableFromInline
   static func deallocateRest(_ slab: SlabPointer?, _ call: CallName, _ item: UInt, _ address: UInt) {
-    if Int(bitPattern: item) <= 0 { return deallocateOwn(slab, call, item, address) }
+    if Int(bitPattern: item) <= 0 {
+      if item == 0, let slab { return slab.pointee.heap.settleOwn(slab) }
+      return deallocateOwn(slab, call, item, address)
+    }
     let slab = slab.unsafelyUnwrapped
     if slab.link(item) != SlabPointer.taken {
       return shared.deallocateSlow(UnsafeMutableRawPointer(bitPattern: slab.address(item)), call)
@@ -65,7 +68,6 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   @inline(never)
   private static func deallocateOwn(_ slab: SlabPointer?, _ call: CallName, _ item: UInt, _ address: UInt) {
     guard let slab else { return shared.deallocateSlow(UnsafeMutableRawPointer(bitPattern: address), call) }
-    if item == 0 { return slab.pointee.heap.settleOwn(slab) }
     let item = item & ~isOwn
     if slab.link(item) != SlabPointer.taken || slab.isUncollected(item) {
       return shared.deallocateSlow(UnsafeMutableRawPointer(bitPattern: address), call)

@@ -1,0 +1,58 @@
+/// After a fork, in the child.
+extension UnsafeMutablePointer where Pointee == ThreadHeap {
+  /// In the child, by its only thread: forgets lists, which another thread may have been changing. Slabs are then given back
+  /// one by one to ``recover(_:)``.
+  func forgetLists(isOwn: Bool) {
+    pending.storeRelaxed(0)
+    for sizeClass in 0..<64 {
+      pointee.room[sizeClass] = nil
+      pointee.made[sizeClass] = 0
+    }
+    pointee.classesWithRoom = 0
+    for sizeClass in 0..<SizeClass.count { spares(sizeClass).storeRelaxed(0) }
+    spareBytes.storeRelaxed(0)
+    slabs.storeRelaxed(0)
+    if !isOwn {
+      clearCurrent()
+      // What another thread kept is lost to the child: it may have been in the middle of keeping it.
+      pointee.runs = RunCache()
+      cachedRunBytes.storeRelaxed(0)
+    }
+  }
+
+  /// Rebuilds a slab's free set from its links and cells, whatever another thread was about to do to it.
+  func recover(_ slab: SlabPointer) {
+    for index in 0..<slab.cellCount {
+      var freed = ~slab.cell(index << 6).loadRelaxed()
+      slab.cell(index << 6).storeRelaxed(Cell.busy)
+      while freed != 0 {
+        let item = index << 6 + UInt(freed.trailingZeroBitCount)
+        freed &= freed &- 1
+        slab.setLink(item, 0)
+      }
+    }
+    slab.summary.storeRelaxed(0)
+    slab.pendingNext.storeRelaxed(0)
+    var used: UInt = 0
+    slab.pointee.head = 0
+    var item = UInt(slab.pointee.carved)
+    while item > 0 {
+      if slab.link(item) == SlabPointer.taken {
+        used += 1
+      } else {
+        slab.setLink(item, slab.pointee.head)
+        slab.pointee.head = UInt16(item)
+      }
+      item -= 1
+    }
+    slab.used = used
+    let sizeClass = Int(slab.pointee.sizeClass)
+    slabs.addUnshared(1)
+    if pointee.made[sizeClass] < 255 { pointee.made[sizeClass] += 1 }
+    // The forking thread was in no allocation: its own slabs' places are right. One may be current in another heap of its own.
+    if owner.loadRelaxed() != 0, slab.pointee.place == .current { return }
+    slab.pointee.staysEmpty = false
+    slab.setPlace(.full)
+    settle(slab)
+  }
+}
