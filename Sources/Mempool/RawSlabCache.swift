@@ -55,7 +55,7 @@ public final class RawSlabCache: Sendable {
   /// Memory ordering: releases what this thread wrote to whoever takes the piece next.
   @unsafe @inlinable @inline(__always)
   public func deallocate(_ piece: UnsafeMutableRawPointer?) {
-    unsafe core.put(piece)
+    unsafe core.put(piece, call: "RawSlabCache.deallocate")
   }
 
   /// Takes neighbouring pieces, the start of each ``itemStride`` bytes after the one before.
@@ -76,7 +76,7 @@ public final class RawSlabCache: Sendable {
   ///   - count: As many as were taken.
   @unsafe
   public func deallocateArray(_ pieces: UnsafeMutableRawPointer?, _ count: Int) {
-    unsafe core.putArray(pieces, UInt(bitPattern: count))
+    unsafe core.putArray(pieces, UInt(bitPattern: count), call: "RawSlabCache.deallocateArray")
   }
 
   /// The most pieces that ``allocateArray(_:)`` gives at once.

@@ -48,7 +48,7 @@ import MempoolCore
 @inline(__always)
 private func freeSized(_ pointer: UnsafeMutableRawPointer?, _ byteCount: UInt, isExact: Bool, call: StaticString) {
   guard let pointer else { return }
-  let usable = MemoryPoolPointer.shared.usableSize(of: pointer, call: call)
+  let usable = MemoryPoolPointer.shared.usableSize(of: pointer, call: call, for: .free)
   if byteCount > usable || isExact && !MemoryPoolPointer.shared.isPlausible(byteCount, usable: usable) {
     misuse(call, UInt(bitPattern: pointer), "not of this size")
   }

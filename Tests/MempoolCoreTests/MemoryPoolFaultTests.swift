@@ -482,7 +482,7 @@ import Testing
       await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
         let pool = try TestPool(.elastic).keptPool
         pool.deallocate(try pool.makeCache(itemSize: 24).take())
-      }, "deallocate", "an item of a slab cache: mp_cache_free takes it")
+      }, "deallocate", "an item of a slab cache: only the cache takes it back")
     line(
       await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
         let pool = try TestPool(.elastic).keptPool

@@ -34,7 +34,7 @@ import Testing
     let object = page + 16
     #expect(AddressMap.owner(of: UInt(bitPattern: object)) != nil, "\(what): not in its granule")
     #expect(!pool.owns(object), "\(what): owns its neighbour")
-    #expect(pool.fallbackSet.insert(UInt(bitPattern: object)))
+    #expect(pool.fallbackSet.insert(UInt(bitPattern: object), .run))
     if case .system = pool.locate(object, "test") {} else { Issue.record("\(what): does not know its neighbour") }
     // Not an object that could be given back at the end.
     #expect(pool.fallbackSet.take(UInt(bitPattern: object)))

@@ -34,6 +34,12 @@ check() {
   fi
 }
 
+# told NAME COMMAND…: a check that also says, in its last line, how much it did.
+told() {
+  check "$@"
+  tail -n 1 "$work/output" | sed "s/^/        /"
+}
+
 # on_mempool COMMAND…: with the drop-in malloc preloaded.
 on_mempool() { env LD_PRELOAD="$malloc" "$@"; }
 

@@ -13,7 +13,8 @@
  *            writes one line to standard error, which names the function, the pointer and what is wrong, and raises
  *            SIGABRT:
  *                mempool: mp_free(0x7f2a40012340): double free
- *            A double free is found as long as the object has not been handed out again.
+ *            A double free is found as long as the object has not been handed out again; functions that resize or measure
+ *            an object say "use after free" then.
  *
  * ALIGNMENT  Objects of 16 bytes and more are aligned to 16, smaller ones to 8, unless a function says otherwise.
  *

@@ -125,6 +125,14 @@ extension UnsafeMutablePointer where Pointee == DenseHeap {
     return (block.size - 1) * DensePage.unitBytes
   }
 
+  /// What speaks against an address being a live object's; nil when nothing does.
+  func fault(at address: UInt) -> DenseHeapFault? {
+    mutex.lock()
+    defer { mutex.unlock() }
+    guard case .fault(let fault) = find(address) else { return nil }
+    return fault
+  }
+
   /// Gives back what is empty; the number of pages. Free blocks need no merging: a free joins them at once.
   func defragment<Source: DensePageSource>(to source: Source) -> UInt {
     mutex.lock()

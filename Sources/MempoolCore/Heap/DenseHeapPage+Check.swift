@@ -8,10 +8,10 @@ enum DenseHeapFault {
   case overwritten
 
   /// What a report says of it.
-  var text: StaticString {
+  func text(_ purpose: Purpose) -> StaticString {
     switch self {
-    case .doubleFree: "double free"
-    case .notABlock: "not the start of an allocated block"
+    case .doubleFree: purpose.freed
+    case .notABlock: "not the start of an object"
     case .overwritten: "block header overwritten"
     }
   }

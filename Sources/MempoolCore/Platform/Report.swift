@@ -59,12 +59,22 @@ public struct ReportLine {
   }
 }
 
-/// The name of a call in one register, where three would be in the way.
+/// The name of a call, and what it wants with an object, in one register, where three would be in the way.
 public struct CallName {
-  @usableFromInline let start: UnsafePointer<UInt8>
+  // The name's address; its top bit, which no address has, says that the call does not give back.
+  @usableFromInline let word: UInt
 
-  /// `name` is a literal, so it lives for ever and ends in a zero.
-  @inlinable @inline(__always) public init(_ name: StaticString) { start = name.utf8Start }
+  private static var useMark: UInt { 1 << 63 }
+
+  /// Of a call that gives back. `name` is a literal, so it lives for ever and ends in a zero.
+  @inlinable @inline(__always) public init(_ name: StaticString) { word = UInt(bitPattern: name.utf8Start) }
+
+  init(_ name: StaticString, for purpose: Purpose) {
+    word = UInt(bitPattern: name.utf8Start) | (purpose == .use ? Self.useMark : 0)
+  }
+
+  var start: UnsafePointer<UInt8> { UnsafePointer(bitPattern: word & ~Self.useMark).unsafelyUnwrapped }
+  var purpose: Purpose { word & Self.useMark == 0 ? .free : .use }
 }
 
 /// Reports misuse on one line, naming the call, the pointer and what is wrong, and aborts:

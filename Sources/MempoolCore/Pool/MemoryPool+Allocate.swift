@@ -213,7 +213,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   /// What the pool does when it has no memory. Cold.
   @inline(never)
   func exhausted(
-    _ byteCount: UInt, _ call: StaticString, zeroed: Bool = false, alignment: UInt = 1
+    _ byteCount: UInt, _ call: StaticString, zeroed: Bool = false, alignment: UInt = 1, isRun: Bool = false
   ) -> UnsafeMutableRawPointer? {
     _ = exhaustions.fetchAddRelaxed(1)
     switch pointee.options.exhaustion {
@@ -229,7 +229,8 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
         ? mp_system_memalign(Int(bitPattern: alignment), size)
         : zeroed ? mp_system_calloc(1, size) : mp_system_malloc(size)
       if let pointer {
-        if fallbackSet.insert(UInt(bitPattern: pointer)) {
+        let kind: FallbackSet.Kind = isRun ? .run : fallbackKind(byteCount, alignment)
+        if fallbackSet.insert(UInt(bitPattern: pointer), kind) {
           _ = fallbacks.fetchAddRelaxed(1)
           _ = fallbackLive.fetchAddRelaxed(1)
           return pointer
@@ -239,5 +240,11 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     }
     mp_errno_set(Int32(MP_ENOMEM))
     return nil
+  }
+
+  // What such an object would be, had the pool had room.
+  private func fallbackKind(_ byteCount: UInt, _ alignment: UInt) -> FallbackSet.Kind {
+    if max(byteCount, alignment) <= SizeClass.largest { return .small }
+    return isElastic && max(byteCount, alignment) > SpanList.threshold ? .span : .run
   }
 }

@@ -89,7 +89,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       spans.deallocate(span)
     case .dense(let heap):
       if let fault = heap.deallocate(UInt(bitPattern: pointer), to: heap.pages(segments)) {
-        misuse(call, UInt(bitPattern: pointer), fault.text)
+        misuse(call, UInt(bitPattern: pointer), fault.text(.free))
       }
     case .system:
       if !fallbackSet.take(UInt(bitPattern: pointer)) { misuse(call, UInt(bitPattern: pointer), "double free") }
@@ -150,8 +150,8 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     case .run(let head, let count):
       if head != address { misuse(call, address, "not the start of an object") }
       return .run(segment, head: head, count: count)
-    case .free: misuse(call, address, "double free, or never allocated")
-    case .other(.cache): misuse(call, address, "an item of a slab cache: mp_cache_free takes it")
+    case .free: misuse(call, address, call.purpose.freedOrNeverAllocated)
+    case .other(.cache): misuse(call, address, "an item of a slab cache: only the cache takes it back")
     case .other(.dense):
       let heap = entry.slab.loadPointerRelaxed().unsafelyUnwrapped.assumingMemoryBound(to: DenseHeap.self)
       return .dense(heap)
@@ -161,16 +161,14 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
 
   // What lies in no segment and no span of any pool's.
   private func locateElsewhere(_ address: UInt, _ call: CallName) -> Location {
-    if self != .shared, MemoryPoolPointer.shared.pointee.first.contains(address) {
-      misuse(call, address, "memory of another pool")
-    }
     switch fallbackSet.finding(address) {
     case .live: return .system
-    case .former: misuse(call, address, "double free")
+    case .former: misuse(call, address, call.purpose.freed)
     case .inside: misuse(call, address, "not the start of an object")
     case nil: break
     }
-    if spans.wasSpan(address) { misuse(call, address, "double free") }
+    if spans.wasSpan(address) { misuse(call, address, call.purpose.freed) }
+    if Process.isOfSomePool(address) { misuse(call, address, "memory of another pool") }
     foreign(address, call)
   }
 
@@ -180,7 +178,9 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     let slab = entry.slab.loadPointerRelaxed().unsafelyUnwrapped.assumingMemoryBound(to: Slab.self)
     if rest >= reciprocal { misuse(call, address, "not the start of an object") }
     if item > UInt(slab.pointee.itemCount) { misuse(call, address, "never allocated") }
-    if slab.link(item) != SlabPointer.taken || slab.isUncollected(item) { misuse(call, address, "double free") }
+    if slab.link(item) != SlabPointer.taken || slab.isUncollected(item) {
+      misuse(call, address, item > UInt(slab.pointee.carved) ? "never allocated" : call.purpose.freed)
+    }
     return .item(slab, item)
   }
 
@@ -189,21 +189,26 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   }
 
   /// Bytes that the caller may use from `pointer` on, at least what was asked for; 0 for nil. O(1).
-  public func usableSize(of pointer: UnsafeRawPointer?, call: StaticString = "usableSize") -> UInt {
+  ///
+  /// - Parameter purpose: To free, for a call that looks at the size before it frees.
+  public func usableSize(
+    of pointer: UnsafeRawPointer?, call: StaticString = "usableSize", for purpose: Purpose = .use
+  ) -> UInt {
     guard let pointer else { return 0 }
     if isPassThrough { return UInt(mp_system_usable_size(UnsafeMutableRawPointer(mutating: pointer))) }
+    let call = CallName(call, for: purpose)
     switch locate(pointer, call) {
     case .item(let slab, _): return slab.pointee.itemSize
     case .run(_, _, let count): return count << Page.fragmentShift
     case .span(let span): return span.pointee.byteCount
-    case .dense(let heap): return usableSize(UInt(bitPattern: pointer), in: heap, CallName(call))
+    case .dense(let heap): return usableSize(UInt(bitPattern: pointer), in: heap, call)
     case .system: return UInt(mp_system_usable_size(UnsafeMutableRawPointer(mutating: pointer)))
     }
   }
 
   func usableSize(_ address: UInt, in heap: DenseHeapPointer, _ call: CallName) -> UInt {
-    guard let size = heap.usableSize(address) else { misuse(call, address, "not the start of an allocated block") }
-    return size
+    if let size = heap.usableSize(address) { return size }
+    misuse(call, address, (heap.fault(at: address) ?? .notABlock).text(call.purpose))
   }
 
   /// Whether `pointer` points into memory of this pool: not whether it is a live object. O(1), any address.

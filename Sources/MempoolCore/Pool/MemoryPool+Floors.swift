@@ -9,7 +9,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   public func allocateFragments(_ byteCount: UInt, call: StaticString) -> UnsafeMutableRawPointer? {
     guard start(), !isPassThrough, byteCount <= Self.largestByteCount, let (run, _) = claimRun(byteCount, alignment: 1)
     else {
-      return exhausted(byteCount, call, alignment: Page.fragmentByteCount)
+      return exhausted(byteCount, call, alignment: Page.fragmentByteCount, isRun: true)
     }
     return UnsafeMutableRawPointer(bitPattern: run.address)
   }
@@ -19,8 +19,9 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     guard let pointer else { return }
     if !isPassThrough {
       switch locate(pointer, call) {
-      case .run, .system: break
-      case .item, .span, .dense: misuse(call, UInt(bitPattern: pointer), "not a run of fragments")
+      case .run: break
+      case .system where fallbackSet.kind(of: UInt(bitPattern: pointer)) == .run: break
+      case .item, .span, .dense, .system: misuse(call, UInt(bitPattern: pointer), "not a run of fragments")
       }
     }
     deallocate(pointer, call: call)
@@ -31,8 +32,9 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     guard let pointer else { return }
     if !isPassThrough {
       switch locate(pointer, call) {
-      case .item, .dense, .system: break
-      case .run, .span: misuse(call, UInt(bitPattern: pointer), "not an object of the heap")
+      case .item, .dense: break
+      case .system where fallbackSet.kind(of: UInt(bitPattern: pointer)) == .small: break
+      case .run, .span, .system: misuse(call, UInt(bitPattern: pointer), "not an object of the heap")
       }
     }
     deallocate(pointer, call: call)

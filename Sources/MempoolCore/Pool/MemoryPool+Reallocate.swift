@@ -13,7 +13,8 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       return mp_system_realloc(pointer, Int(bitPattern: max(byteCount, 1))) ?? exhausted(byteCount, call)
     }
     let usable: UInt
-    switch locate(pointer, call) {
+    let name = CallName(call, for: .use)
+    switch locate(pointer, name) {
     case .item(let slab, _): usable = slab.pointee.itemSize
     case .run(let segment, let head, let count):
       usable = count << Page.fragmentShift
@@ -32,8 +33,8 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     case .dense(let heap):
       switch heap.resize(UInt(bitPattern: pointer), to: byteCount) {
       case .inPlace: return pointer
-      case .mustMove: usable = usableSize(UInt(bitPattern: pointer), in: heap, CallName(call))
-      case .fault(let fault): misuse(call, UInt(bitPattern: pointer), fault.text)
+      case .mustMove: usable = usableSize(UInt(bitPattern: pointer), in: heap, name)
+      case .fault(let fault): misuse(name, UInt(bitPattern: pointer), fault.text(.use))
       }
       // As the heap says: it must move, even if it would fit.
       return move(pointer, usable, byteCount, call)

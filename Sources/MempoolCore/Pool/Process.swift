@@ -52,6 +52,22 @@ enum Process {
     }
   }
 
+  /// Whether some pool has this: in its first segment, which may be a caller's buffer, that the address map does not know, or from
+  /// the system's allocator. For reports: waits for the lock, unless this thread has it.
+  static func isOfSomePool(_ address: UInt) -> Bool {
+    if lock.isHeldByThisThread { return false }
+    var isFound = false
+    lock.withLock {
+      forEachPool { pool in
+        // acquire: pairs with start(_:_:)
+        guard !isFound, pool.state.loadAcquire() == MemoryPool.State.ready else { return }
+        let finding = pool.fallbackSet.finding(address)
+        isFound = finding == .live || finding == .inside || pool.pointee.first.contains(address)
+      }
+    }
+    return isFound
+  }
+
   // MARK: Slab caches
 
   static func enter(_ cache: SlabCachePointer) {

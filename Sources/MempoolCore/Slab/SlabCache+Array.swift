@@ -58,7 +58,7 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
       let cell = item >> 6
       item += inCell
       if leases != nil, page.lessee(cell).loadRelaxed() == word {
-        if !page.putHeld(cell, bits) { misuse(call, address, "double free") }
+        if !page.putHeld(cell, bits) { page.freedTwice(cell, bits, call) }
       } else {
         // After the last one the page may be gone.
         page.putRemotely(cell, bits, call)

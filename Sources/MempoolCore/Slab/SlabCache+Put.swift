@@ -80,8 +80,7 @@ extension UnsafeMutablePointer where Pointee == CachePage {
 
   /// Frees items of a cell that the calling thread does not lease.
   func putRemotely(_ index: UInt, _ bits: UInt, _ call: StaticString) {
-    let held = held(index).loadRelaxed() & bits
-    if held != 0 { doubleFree(index, held, call) }
+    if held(index).loadRelaxed() & bits != 0 { freedTwice(index, bits, call) }
     let address = pointee.base, stride = pointee.stride
     // release: pairs with the acquire in collect(_:), in a claim, and in itemsOut()
     let old = cell(index).fetchAndRelease(~bits)
@@ -90,7 +89,9 @@ extension UnsafeMutablePointer where Pointee == CachePage {
     misuse(call, address &+ item &* stride, "double free")
   }
 
-  private func doubleFree(_ index: UInt, _ bits: UInt, _ call: StaticString) -> Never {
-    misuse(call, address(ofItem: index << 6 + UInt(bits.trailingZeroBitCount)), "double free")
+  /// Reports the first of a cell's items that is not out.
+  func freedTwice(_ index: UInt, _ bits: UInt, _ call: StaticString) -> Never {
+    let free = bits & (~cell(index).loadRelaxed() | held(index).loadRelaxed())
+    misuse(call, address(ofItem: index << 6 + UInt(free.trailingZeroBitCount)), "double free")
   }
 }
