@@ -19,6 +19,9 @@ final class OwnThread {
     }
   }
 
+  /// Interrupts it. Not after ``join()``.
+  func send(_ signal: Int32) { pthread_kill(thread, signal) }
+
   /// Waits until it is gone, its exit handlers included. Once only.
   func join() { pthread_join(thread, nil) }
 

@@ -6,10 +6,10 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   /// which gives its heap up: what looks broken while that happens, and only that, is looked at again.
   func isSound() -> Bool {
     for _ in 0..<10 {
-      let owned = statistics().ownedHeapCount
+      let owned = statisticsAtRest().ownedHeapCount
       if checkInvariants() { return true }
       usleep(100_000)
-      if statistics().ownedHeapCount >= owned { return false }
+      if statisticsAtRest().ownedHeapCount >= owned { return false }
       FileHandle.standardError.write(Data("mempool-stress: a thread ended during the check; checking again\n".utf8))
     }
     return false

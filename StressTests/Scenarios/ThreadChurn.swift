@@ -1,5 +1,4 @@
 import MempoolCore
-import Synchronization
 
 /// Threads that are born, allocate, hand out, and die with blocks alive, while others free these before, during and after.
 ///
@@ -11,14 +10,13 @@ final class ThreadChurn: Scenario {
   static let name = "thread-churn"
   static let summary = "short threads leave live blocks behind; their heaps are abandoned, adopted and drained"
 
-  // Ids of visitors follow those of workers, for tags.
-  private let nextVisitor: Atomic<Int>
+  private let visitors: Visitors
   private let threads: Int
   private nonisolated(unsafe) var meeting: Meeting?
 
   init(_ setting: Setting) {
     threads = setting.threads
-    nextVisitor = Atomic(threads)
+    visitors = Visitors(threads: threads)
   }
 
   func prepare(round: Int, _ run: Run) {
@@ -41,10 +39,7 @@ final class ThreadChurn: Scenario {
 
   /// Starts a visitor, frees what it sends, and sees it go.
   private func receiveVisitor(_ worker: Worker) {
-    let id = nextVisitor.wrappingAdd(1, ordering: .relaxed).oldValue
-    let visitor = Worker(index: id & 0xff_ffff, run: worker.run)
-    visitor.pool = worker.pool
-    visitor.poolMayExhaust = worker.poolMayExhaust
+    let visitor = visitors.next(for: worker)
     let ring = OneWayRing(sender: visitor.index, capacity: 256)
     let count = visitor.random.below(200)
     guard let thread = OwnThread({ Self.visit(visitor, ring, count) }) else {

@@ -1,0 +1,75 @@
+import Glibc
+import MempoolCore
+
+/// A burst, and then nobody calls anything: what the burst took must go back to the system, and be there for the next one.
+///
+/// By the purger after a delay of 20 ms, at once by whoever frees it, or by a call of `purge()`: two rounds each. With
+/// `MEMPOOL_PURGE_THREAD=0` in the environment the same holds without the purger.
+final class Idle: Scenario {
+  static let name = "idle"
+  static let summary = "after a burst nobody calls anything, and its memory must go back to the system"
+  static let ownPools = true
+
+  private let threads: Int
+  private nonisolated(unsafe) var round = 0
+  private nonisolated(unsafe) var pool: MemoryPoolPointer?
+  private nonisolated(unsafe) var gate: Gate
+
+  init(_ setting: Setting) {
+    threads = setting.threads
+    gate = Gate(threads: setting.threads)
+  }
+
+  deinit { pool?.destroy() }
+
+  private var delay: UInt { [20, 0, 3_600_000][round / 2 % 3] }
+
+  func prepare(round: Int, _ run: Run) {
+    self.round = round
+    guard pool == nil else { return }
+    var options = PoolOptions()
+    options.purgeDelayMilliseconds = delay
+    if round / 6 % 2 == 1 { options.smallObjects = .dense }
+    do { pool = try .create(options) } catch { run.fail("cannot make a pool: \(error)") }
+  }
+
+  func work(_ worker: Worker) {
+    guard let pool else { return }
+    worker.pool = pool
+    while worker.shadow.byteCount < burstBytes / threads {
+      guard let block = worker.allocate(Sizes.medium(&worker.random)) else { break }
+      worker.shadow.add(block)
+      _ = worker.step()
+    }
+    gate.pass()
+    while let block = worker.shadow.takeAny(&worker.random) { worker.free(block) }
+  }
+
+  private var burstBytes: Int { max(32 << 20, threads * (4 << 20)) }
+
+  /// A thread keeps a page or two of each size that it used, and its last runs.
+  private var mostBytes: Int { (2 << 20) + threads * (3 << 19) }
+
+  func settle(_ run: Run) {
+    guard let pool, !run.hasFailed else { return }
+    if delay > 1000 {
+      pool.purge()
+      run.workers[0].counters[.purges] += 1
+    }
+    let deadline = monotonicSeconds() + 10 * Sanitizer.current.patience
+    while idleBytes(pool) > mostBytes && monotonicSeconds() < deadline { usleep(2000) }
+    if idleBytes(pool) > mostBytes {
+      run.fail(
+        "\(idleBytes(pool)) bytes are kept after a burst, with a delay of \(delay) ms; at most \(mostBytes) should be")
+    }
+    if !pool.isSound() { run.fail("the pool's invariants do not hold") }
+    guard round % 2 == 1, !run.hasFailed else { return }
+    pool.destroy()
+    self.pool = nil
+  }
+
+  private func idleBytes(_ pool: MemoryPoolPointer) -> Int {
+    let statistics = pool.statisticsAtRest()
+    return Int(statistics.committedBytes) - Int(statistics.metadataBytes)
+  }
+}
