@@ -15,6 +15,7 @@ static struct {
   long calls;     // while on
   long from;      // the first that fails, counted from 1
   long to;        // the last
+  long every;     // of these only each so manieth fails; 0: all
   long failed;    // were made to fail, or refused by the kernel
   long mapped;    // bytes of address space that the allocator has
   long kept;      // bytes that it wanted to give back, and was refused
@@ -23,7 +24,7 @@ static struct {
 } inject;
 
 static void injectFrom(long from, long to) {
-  inject.calls = inject.failed = inject.kept = 0;
+  inject.calls = inject.failed = inject.kept = inject.every = 0;
   inject.from = from;
   inject.to = to;
   inject.on = 1;
@@ -37,7 +38,7 @@ static long add(long *word, long value) { return __atomic_add_fetch(word, value,
 static int refused(int maps) {
   if (!inject.on || (inject.onlyMaps && !maps)) return 0;
   long call = add(&inject.calls, 1);
-  if (call < inject.from || call > inject.to) return 0;
+  if (call < inject.from || call > inject.to || (inject.every && call % inject.every)) return 0;
   add(&inject.failed, 1);
   errno = ENOMEM;
   return 1;
