@@ -1,6 +1,7 @@
 // Threads take 64 MiB in small objects and give them back, then nobody calls anything, and within 10 seconds
 // the memory must have gone back to the system, but for a fifth of what was in use, 1 MiB, and as many KiB as the argument says. Prints how many threads the process has then. A fork's child does the same.
-#include <dirent.h>
+#include "tasks.h"
+
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,14 +24,6 @@ static long private_dirty_KiB(void) {
   while (fgets(line, sizeof line, file)) sscanf(line, "Private_Dirty: %ld", &total);
   fclose(file);
   return total;
-}
-
-static int tasks(void) {
-  int count = 0;
-  DIR *folder = opendir("/proc/self/task");
-  for (struct dirent *entry; (entry = readdir(folder));) count += entry->d_name[0] != '.';
-  closedir(folder);
-  return count;
 }
 
 static long more_KiB;

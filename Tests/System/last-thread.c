@@ -1,6 +1,7 @@
 // last-thread exit: threads take and give back memory, and the main thread calls pthread_exit: the process must end by itself.
 // last-thread alone: they end, and then the process must have one thread again: unshare and others ask for that.
-#include <dirent.h>
+#include "tasks.h"
+
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,14 +9,6 @@
 #include <unistd.h>
 
 enum { objects = 100, size = 100000 };
-
-static int tasks(void) {
-  int count = 0;
-  DIR *folder = opendir("/proc/self/task");
-  for (struct dirent *entry; (entry = readdir(folder));) count += entry->d_name[0] != '.';
-  closedir(folder);
-  return count;
-}
 
 static int most;
 
