@@ -64,26 +64,66 @@ __attribute__((noinline)) static void replace_all(void) {
   }
 }
 
-static void *give_remotely(void *counted) {
+// Slabs that are full to the last item, as this project's are shaped: one page of 16 KiB for a thread's first, two for its second, four for
+// others. Each object that is freed is then the only free one. Before that a burst of another size has come and gone.
+static void *filled[12000];
+static unsigned filled_count;
+
+__attribute__((noinline)) static void replace_in_full_slabs(void) {
+  void *(*const taking)(size_t) = take;
+  void (*const giving)(void *) = give;
+  for (unsigned i = 0, place = 0; i < batch_size; i++, place = (place + 7919) % filled_count) {
+    giving(filled[place]);
+    if (!(filled[place] = taking(size))) abort();
+  }
+}
+
+static void *fill_slabs(void *nothing) {
+  for (unsigned pages = 1, slab = 0; slab < 4; slab++, pages = pages < 4 ? 2 * pages : 4) {
+    size_t items = (pages << 14) / size;
+    filled_count += items > 4094 ? 4094 : (unsigned)items;
+  }
+  if (filled_count < 8) filled_count = 8;
+  for (unsigned i = 0; i < filled_count; i++)
+    if (!(filled[i] = take(size))) abort();
+  size_t own = size;
+  size = 2 * own;
+  take_all();
+  give_all();
+  give(take(size));
+  size = own;
+  for (int round = 0; round < warm_rounds + rounds; round++) COUNTED(round, replace_in_full_slabs());
+  for (unsigned i = 0; i < filled_count; i++) give(filled[i]);
+  return nothing;
+}
+
+// What one thread takes and, in turn, gives back itself or has another one free: what is freed is collected when it is taken again.
+typedef struct {
+  int isRemote, countsTakes, countsFrees;
+} way_t;
+
+static void *give_remotely(void *argument) {
+  const way_t *way = argument;
   for (int round = 0; round < warm_rounds + rounds; round++) {
     pthread_barrier_wait(&turn);
-    COUNTED(counted ? round : -1, give_all());
+    if (way->isRemote) COUNTED(way->countsFrees ? round : -1, give_all());
     pthread_barrier_wait(&turn);
   }
   return NULL;
 }
 
-// One thread takes all, another frees all, in turn. What is freed is collected when it is taken again: either side is counted.
-static void remotely(int counts_frees) {
+static void in_turn(const char *name, way_t way) {
   pthread_t other;
   pthread_barrier_init(&turn, NULL, 2);
-  if (pthread_create(&other, NULL, give_remotely, counts_frees ? &turn : NULL)) abort();
+  if (pthread_create(&other, NULL, give_remotely, &way)) abort();
   for (int round = 0; round < warm_rounds + rounds; round++) {
-    COUNTED(counts_frees ? -1 : round, take_all());
+    COUNTED(way.countsTakes ? round : -1, take_all());
+    if (!way.isRemote) give_all();
     pthread_barrier_wait(&turn);
     pthread_barrier_wait(&turn);
   }
   pthread_join(other, NULL);
+  CALLGRIND_DUMP_STATS_AT(name);
 }
 
 int main(int count, char **arguments) {
@@ -109,9 +149,14 @@ int main(int count, char **arguments) {
   CALLGRIND_DUMP_STATS_AT("replace");
   give_all();
 
-  remotely(0);
-  CALLGRIND_DUMP_STATS_AT("remote-malloc");
-  remotely(1);
-  CALLGRIND_DUMP_STATS_AT("remote-free");
+  // The first, so that the process has had threads for all three.
+  in_turn("own-malloc", (way_t){.countsTakes = 1});
+  in_turn("remote-malloc", (way_t){.isRemote = 1, .countsTakes = 1});
+  in_turn("remote-free", (way_t){.isRemote = 1, .countsFrees = 1});
+
+  pthread_t other;
+  if (pthread_create(&other, NULL, fill_slabs, NULL)) abort();
+  pthread_join(other, NULL);
+  CALLGRIND_DUMP_STATS_AT("full");
   return 0;
 }

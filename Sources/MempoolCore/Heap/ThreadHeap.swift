@@ -212,10 +212,10 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
   /// replacement comes here then, and waits for memory elsewhere: the fewer instructions, the more of them are under way at once.
   @inline(never)
   func settleOwn(_ slab: SlabPointer) {
-    if slab.pointee.place == .full, pointee.staysEmpty == 0 {
+    if slab.pointee.place == .full {
       let sizeClass = Int(slab.pointee.sizeClass)
       let seat = current(sizeClass)
-      if !seat.hasRoom {
+      if !seat.hasRoom, pointee.staysEmpty & 1 &<< UInt(sizeClass) == 0 {
         if seat != Self.emptySlab { seat.giveUpSeat() }
         slab.takeSeat()
         currents[sizeClass] = slab
