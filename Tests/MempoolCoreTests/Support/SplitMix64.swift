@@ -1,6 +1,4 @@
-import Foundation
-
-/// A small generator for property tests: the same seed gives the same run.
+/// A small generator for property tests and for the model's walks (ModelTests compiles this file, too): the same seed gives the same run.
 struct SplitMix64: RandomNumberGenerator {
   private var state: UInt64
 
@@ -16,12 +14,4 @@ struct SplitMix64: RandomNumberGenerator {
 
   /// A number in `0..<bound`.
   mutating func below(_ bound: Int) -> Int { Int(next() % UInt64(bound)) }
-
-  /// A fresh seed, printed with the name of the test, or the one in the environment variable `MEMPOOL_TEST_SEED`.
-  static func seed(_ test: String) -> UInt64 {
-    let given = ProcessInfo.processInfo.environment["MEMPOOL_TEST_SEED"].flatMap { UInt64($0) }
-    let seed = given ?? UInt64.random(in: 1...UInt64(UInt32.max))
-    print("\(test): replay with MEMPOOL_TEST_SEED=\(seed)")
-    return seed
-  }
 }

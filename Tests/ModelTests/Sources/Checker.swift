@@ -13,9 +13,10 @@ struct Checker {
   private(set) var walked = 0
   private(set) var failures = 0
 
+  /// Seconds of the processor: what else the machine does makes no difference.
   static var now: Double {
     var now = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &now)
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now)
     return Double(now.tv_sec) + Double(now.tv_nsec) / 1e9
   }
 
@@ -98,11 +99,17 @@ struct Checker {
       what: what, schedule: schedule, steps: Int(mp_machine_steps()), bound: schedule.choices.count)
   }
 
+  private func outcome(_ scenario: Scenario, _ schedule: Schedule, records: Bool = false) -> Scenario.Outcome {
+    var outcome = Scenario.Outcome.again
+    // What several threads use is found by running.
+    while outcome == .again { outcome = scenario.run(scenario.settings(records: records), Replay(schedule)) }
+    return outcome
+  }
+
   /// Runs a schedule and prints what happens; whether it fails.
   @discardableResult
   func replay(_ scenario: Scenario, _ schedule: Schedule) -> Bool {
-    var outcome = Scenario.Outcome.again
-    while outcome == .again { outcome = scenario.run(scenario.settings(records: true), Replay(schedule)) }
+    let outcome = outcome(scenario, schedule, records: true)
     Table.print(scenario.bodies.count)
     if case .failed(let what) = outcome {
       print("  → \(what)")
@@ -165,6 +172,11 @@ struct Checker {
       case (let found?, let isHarmless):
         if !isHarmless { caught += 1 } else { failures += 1 }
         let count = found.failure.bound
+        let replayed = outcome(found.scenario, found.failure.schedule)
+        if replayed != .failed(found.failure.what) {
+          failures += 1
+          print("FAILED   the replay of \(mutant.name) shows something else: \(replayed)")
+        }
         print(
           Self.pad(isHarmless ? "FAILED" : "caught", 9) + Self.pad(mutant.name, 34) + "\(found.scenario.name), "
             + "\(count == 1 ? "1 deviation" : "\(count) deviations"), \(found.failure.steps) steps: \(found.failure.what)"

@@ -124,6 +124,9 @@ final class Explorer: Chooser {
       steps += Int(mp_machine_steps())
       switch outcome {
       case .again:
+        // There are more points to choose at: a schedule's numbers mean others now.
+        best = nil
+        rest = more
         restart()
         continue
       case .failed(let what):

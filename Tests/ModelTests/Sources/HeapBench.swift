@@ -16,18 +16,22 @@ enum HeapBench {
   static var segment: SegmentPointer { pool.pointee.first }
   static var registry: HeapRegistryPointer { pool.registry }
 
-  /// The threads from 0 on, so many, get a heap.
-  static func make(pages: UInt = 12, owners: Int) {
+  /// The threads from 0 on, so many, get a heap. Elastic: 64 pages, which the system gives.
+  static func make(pages: UInt = 12, owners: Int, isElastic: Bool = false) {
     Items.clear()
     isMade = true
     SizeClass.fillTable()
     let start = UInt(bitPattern: mp_machine_memory())
     let byteCount = (pages + 1) << Page.shift
-    let segment = SegmentPointer.buffer(start, byteCount: byteCount, Segment.Settings())!
+    let settings = Segment.Settings()
+    let segment =
+      isElastic
+      ? SegmentPointer.elastic(byteCount: 1 << 20, settings)!
+      : SegmentPointer.buffer(start, byteCount: byteCount, settings)!
     let record = segment.allocateMetadata(UInt(MemoryPoolPointer.recordByteCount))!
     pool = UnsafeMutableRawPointer(bitPattern: record)!.assumingMemoryBound(to: MemoryPool.self)
     var options = PoolOptions()
-    options.backing = .buffer(start: start, count: Int(byteCount))
+    options.backing = isElastic ? .elastic(reserve: 1 << 20) : .buffer(start: start, count: Int(byteCount))
     precondition(pool.start(options, segment))
     for thread in 0..<owners { as_(thread) { precondition(pool.threadHeap() != nil) } }
     as_(0) {}
@@ -81,6 +85,12 @@ enum HeapBench {
   static func drain() {
     mp_model_note("drains", 0)
     _ = pool.threadHeap()!.drain()
+  }
+
+  /// Gives back the empty slabs that the heap of another thread keeps, as the purger does.
+  static func releaseSpares() {
+    mp_model_note("releases spares", 0)
+    registry.heap(1)!.releaseSpares()
   }
 
   /// Gives up its heap, as a thread does that ends.

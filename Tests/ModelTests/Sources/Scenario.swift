@@ -72,8 +72,8 @@ struct Scenario: @unchecked Sendable {
   }
 
   static let all =
-    cellScenarios + bitmapScenarios + lockScenarios + heapScenarios + cacheScenarios + segmentScenarios
-    + processScenarios
+    cellScenarios + bitmapScenarios + lockScenarios + heapScenarios + spareScenarios + cacheScenarios
+    + segmentScenarios + processScenarios
 }
 
 /// Who says what happens next in a run.
