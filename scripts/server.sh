@@ -2,7 +2,8 @@
 #
 #   start_server COMMAND… PORT …   starts it on a free port, put in place of the word PORT, and waits until it accepts;
 #                                  sets $port and $server, its process
-#   stop_server                    ends that process, and returns its exit status
+#   stop_server                    ends that process, and returns its exit status; with SERVER_TIME, a file, set: first adds to it a line for
+#                                  each thread that begins with the nanoseconds of processor time that it took
 #
 # What it prints goes to server.log in the current folder.
 
@@ -34,6 +35,7 @@ start_server() {
 
 stop_server() {
   local status=0
+  [ -z "${SERVER_TIME:-}" ] || cat /proc/"$server"/task/*/schedstat >>"$SERVER_TIME" 2>/dev/null || true # A thread may have ended just now.
   kill -TERM "$server"
   wait "$server" || status=$?
   trap - EXIT

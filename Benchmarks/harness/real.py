@@ -1,6 +1,7 @@
 """The programs of Tests/RealPrograms with their own work, as often as it takes to be measured."""
 
 import hashlib
+import math
 import os
 import re
 import shutil
@@ -27,6 +28,8 @@ TIMES = {
     "swift-dispatch": (12, False),
     "swiftc": (1, False),
 }
+# Where the client takes most of the time, what counts is the server's: the processor time of its threads, until it is told to end.
+SERVERS = {"memcached": "memcached, processor time of the server"}
 STAGE = """set -euo pipefail
 source "$1"
 stage=$2
@@ -36,7 +39,8 @@ for box in "$@"; do (cd "$box" && "$stage"); done"""
 
 class RealProgram:
     def __init__(self, script, times, work):
-        self.name, self.script, self.times = script, SCRIPTS / f"{script}.sh", times
+        self.name, self.script, self.times = SERVERS.get(script, script), SCRIPTS / f"{script}.sh", times
+        self.is_server = script in SERVERS
         self.work = work / script
         self.outputs = {}
         words = 'source "$1"; printf "%s\\n" "$packages" "$executables" "$limit"'
@@ -90,7 +94,7 @@ class RealProgram:
             if not any(ran.search(log) and loaded in log for log in logs):
                 raise Complaint(f"{self.name}: {executable} did not run on {allocator.name}")
 
-    def once(self, allocator, times, **more):
+    def once(self, allocator, times, limit=None, **more):
         boxes = [self.work / f"box{number}" for number in range(times)]
         for box in boxes:
             shutil.copytree(self.work / "prepared", box, symlinks=True)
@@ -98,7 +102,7 @@ class RealProgram:
             return measure(
                 allocator,
                 ["bash", "-c", STAGE, "bash", self.script, "run", *boxes],
-                self.limit * times,
+                min(self.limit * times, limit or math.inf),
                 self.work,
                 self.environment(**more),
                 self.preload(allocator),
@@ -107,9 +111,28 @@ class RealProgram:
             for box in boxes:
                 shutil.rmtree(box, ignore_errors=True)
 
-    def run(self, allocator, factor):
-        figures, _ = self.once(allocator, max(1, round(self.times * factor)))
-        return {"seconds": figures["seconds"], "cpu": figures["user"] + figures["system"], "peak_KiB": figures["peak_KiB"]}
+    def run(self, allocator, factor, limit=None):
+        times = max(1, round(self.times * factor))
+        told = {}
+        if self.is_server:
+            clock = self.work / "server-time"
+            clock.unlink(missing_ok=True)
+            figures, _ = self.once(allocator, times, limit, SERVER_TIME=str(clock))
+            told = {"seconds": server_seconds(clock), "wall": figures["seconds"]}
+        else:
+            figures, _ = self.once(allocator, times, limit)
+        return {"seconds": figures["seconds"], "cpu": figures["user"] + figures["system"], "peak_KiB": figures["peak_KiB"], **told}
+
+
+def server_seconds(clock):
+    try:
+        return sum(int(line.split()[0]) for line in clock.read_text().splitlines()) / 1e9 or no_server_time()
+    except OSError:
+        return no_server_time()
+
+
+def no_server_time():
+    raise Failed("the server's processor time cannot be read: /proc/PID/task/*/schedstat")
 
 
 def all_programs(work, quick):

@@ -21,7 +21,7 @@ def table(heading, rows):
 
 
 def write_json(path, content):
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 OURS = "'#d62728'"
@@ -30,6 +30,7 @@ COLOURS = ["'#7f7f7f'", "'#1f77b4'", "'#2ca02c'", "'#9467bd'", "'#e08214'", "'#1
 
 def plot(path, title, width, height, panels, script):
     allocators.need("gnuplot-nox")
+    path.unlink(missing_ok=True)  # An older chart is not this one's success.
     head = [
         f"set terminal svg size {width},{height} dynamic background '#ffffff' font 'sans-serif,11'",
         f"set output {json.dumps(str(path))}",
@@ -40,7 +41,7 @@ def plot(path, title, width, height, panels, script):
         "set tics nomirror",
     ]
     done = subprocess.run(["gnuplot"], input="\n".join([*head, *script, "unset multiplot", ""]), capture_output=True, text=True)
-    if done.returncode or not path.exists():
+    if done.returncode or not path.exists() or not path.stat().st_size:
         raise Complaint(f"gnuplot made no chart: {done.stderr[-500:]}")
 
 

@@ -13,10 +13,9 @@ class Workload:
     def prepare(self, allocators, note):
         pass
 
-    def run(self, allocator, factor):
-        told = run_workload(
-            allocator, self.program, [*self.arguments, "--threads", self.threads, "--scale", round(self.scale * factor, 5)]
-        )
+    def run(self, allocator, factor, limit=None):
+        scale = round(self.scale * factor, 5)
+        told = run_workload(allocator, self.program, [*self.arguments, "--threads", self.threads, "--scale", scale], limit or 120)
         return {key: told[key] for key in ("seconds", "cpu", "peak_KiB", "operations", "after_rest_KiB") if key in told}
 
 

@@ -1,7 +1,7 @@
 // What stays after a burst, when the program calls nothing more: Private_Dirty with 8 MiB of live objects, then after a burst of 128 MiB
 // has been freed, at once and after --scale times 10 idle seconds.
 //
-//   --mode own      each thread frees its own burst
+//   --mode own      each thread frees its own burst; with --threads 1 the main thread does all, and there is no other
 //   --mode exited   the threads exit, and the main thread frees it
 //   --mode blocked  the threads wait, allocating nothing, and the main thread frees it: items of 4 KiB to 32 KiB
 #include "workload.h"
@@ -15,7 +15,7 @@ typedef struct object {
 } object_t;
 
 static object_t *kept[1000], *burst[1000];
-static int blocked, exited;
+static int blocked, exited, alone;
 static pthread_barrier_t step;
 
 static void pile_up(object_t **pile, size_t bytes, random_t *random, int at_least_a_page) {
@@ -36,18 +36,28 @@ static void free_all(object_t *pile) {
   }
 }
 
+static long before, at_peak;
+
+static void meet(void) {
+  if (!alone) pthread_barrier_wait(&step);
+}
+
+// Between two meetings the main thread reads what there is, and the others do nothing.
 static void *body(void *argument) {
   int number = (int)(intptr_t)argument;
   random_t random = (random_t)number;
   pile_up(&kept[number], kept_bytes / (size_t)options.threads, &random, 0);
-  pthread_barrier_wait(&step); // The live objects are there.
-  pthread_barrier_wait(&step);
+  meet(); // The live objects are there.
+  if (alone) before = private_dirty();
+  meet();
   pile_up(&burst[number], burst_bytes / (size_t)options.threads, &random, blocked);
-  pthread_barrier_wait(&step); // The burst is there.
+  meet(); // The burst is there.
+  if (alone) at_peak = private_dirty();
+  meet();
   if (!exited && !blocked) free_all(burst[number]);
-  if (exited) return NULL;
-  pthread_barrier_wait(&step);
-  pthread_barrier_wait(&step);
+  if (exited || alone) return NULL;
+  meet(); // The burst is freed.
+  meet();
   return NULL;
 }
 
@@ -56,28 +66,39 @@ int main(int count, char **arguments) {
   blocked = !strcmp(options.mode, "blocked");
   exited = !strcmp(options.mode, "exited");
   if (!blocked && !exited && strcmp(options.mode, "own")) fail("--mode own, exited or blocked");
+  alone = !blocked && !exited && options.threads == 1;
   pthread_barrier_init(&step, NULL, (unsigned)options.threads + 1);
   pthread_t threads[1000];
-  for (int i = 0; i < options.threads; i++) start(&threads[i], body, (void *)(intptr_t)i);
-  pthread_barrier_wait(&step);
-  long before = private_dirty();
-  pthread_barrier_wait(&step);
-  pthread_barrier_wait(&step);
-  long at_peak = private_dirty();
+  long threads_at_work = 0;
+  if (alone) {
+    body(0);
+    threads_at_work = threads_now();
+  } else {
+    for (int i = 0; i < options.threads; i++) start(&threads[i], body, (void *)(intptr_t)i);
+    meet();
+    before = private_dirty();
+    meet();
+    meet();
+    at_peak = private_dirty();
+    threads_at_work = threads_now();
+    meet();
+  }
   if (exited)
     for (int i = 0; i < options.threads; i++) pthread_join(threads[i], NULL);
   if (exited || blocked)
     for (int i = 0; i < options.threads; i++) free_all(burst[i]);
-  if (!exited) pthread_barrier_wait(&step); // The burst is freed. Nothing is called from here on.
+  if (!exited) meet(); // The burst is freed. Nothing is called from here on.
   long at_once = private_dirty();
   rest(10 * options.scale);
-  long after = private_dirty();
-  if (!exited) {
-    pthread_barrier_wait(&step);
+  long after = private_dirty(), lazy = lazily_freed();
+  if (!exited && !alone) {
+    meet();
     for (int i = 0; i < options.threads; i++) pthread_join(threads[i], NULL);
   }
-  char more[160];
-  snprintf(more, sizeof more, ", \"before_KiB\": %ld, \"burst_KiB\": %ld, \"freed_KiB\": %ld, \"after_KiB\": %ld", before,
-           at_peak, at_once, after);
+  char more[240];
+  int length = snprintf(more, sizeof more,
+                        ", \"threads_at_work\": %ld, \"before_KiB\": %ld, \"burst_KiB\": %ld, \"freed_KiB\": %ld, \"after_KiB\": %ld",
+                        threads_at_work, before, at_peak, at_once, after);
+  if (lazy >= 0) snprintf(more + length, sizeof more - (size_t)length, ", \"lazy_KiB\": %ld", lazy);
   report("after-burst", 10 * options.scale, 0, more);
 }

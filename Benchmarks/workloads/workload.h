@@ -19,13 +19,13 @@
 #include <time.h>
 #include <unistd.h>
 
-static struct {
+extern struct options {
   int threads;
   double scale;
   long objects;
   size_t least, most;
   const char *mode;
-} options = {2, 1, 0, 0, 0, ""};
+} options;
 
 static inline void fail(const char *what) {
   fprintf(stderr, "workload: %s\n", what);
@@ -158,8 +158,11 @@ static inline double run_together(void (*body)(int)) {
   return now() - started;
 }
 
-// Private_Dirty of this process in KiB. Without stdio: it must not allocate.
+// Private_Dirty of this process in KiB; what it gave back with MADV_FREE, which is not dirty any more but stays until the system
+// wants it (-1: an old kernel does not tell); how many threads it has. Without stdio: they must not allocate.
 long private_dirty(void);
+long lazily_freed(void);
+long threads_now(void);
 
 // One line: what was done, how long it took, and whose malloc it was. more: further members, each with a comma before it, or "".
 void report(const char *workload, double seconds, long operations, const char *more);
