@@ -64,7 +64,7 @@ __attribute__((noinline)) static void replace_all(void) {
   }
 }
 
-// Slabs that are full to the last item, as this project's are shaped: one page of 16 KiB for a thread's first, two for its second, four for
+// Slabs that are full to the last item, as this project's are shaped: one page of 16 KiB for each of a thread's first four, two for
 // others. Each object that is freed is then the only free one. Before that a burst of another size has come and gone.
 static void *filled[12000];
 static unsigned filled_count;
@@ -79,10 +79,7 @@ __attribute__((noinline)) static void replace_in_full_slabs(void) {
 }
 
 static void *fill_slabs(void *nothing) {
-  for (unsigned pages = 1, slab = 0; slab < 4; slab++, pages = pages < 4 ? 2 * pages : 4) {
-    size_t items = (pages << 14) / size;
-    filled_count += items > 4094 ? 4094 : (unsigned)items;
-  }
+  for (unsigned slab = 0; slab < 7; slab++) filled_count += (unsigned)((slab < 4 ? 1 << 14 : 2 << 14) / size);
   if (filled_count < 8) filled_count = 8;
   for (unsigned i = 0; i < filled_count; i++)
     if (!(filled[i] = take(size))) abort();

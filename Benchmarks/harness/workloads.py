@@ -20,11 +20,11 @@ class Workload:
 
 
 def full_slabs(count):
-    """Objects of 64 bytes that fill so many slabs of this project's to the last item: a thread's first holds 256, its second 512, others 1024."""
+    """Objects of 64 bytes that fill so many slabs of this project's to the last item: a thread's first four hold 256 each, then four 512, others 1024."""
 
     def arguments(threads):
         own = max(count // threads, 1)
-        return f"--objects {threads * (256 if own == 1 else 1024 * own - 1280)} --sizes 64-64"
+        return f"--objects {threads * (256 if own == 1 else 1024 * own - 5120)} --sizes 64-64"
 
     return arguments
 

@@ -34,6 +34,15 @@ public enum SizeClass {
     return nil
   }
 
+  /// The class whose slabs a class of few objects shares: the next that is a half or a whole above a power of two, if its items are
+  /// aligned as well. Up to 128 bytes, itself.
+  static func shared(_ index: Int) -> Int {
+    if index <= 8 { return index }
+    let coarse = min(((index - 9) | 3) + 9, count - 1)
+    let size = itemSize(index)
+    return itemSize(coarse) & (size & (0 &- size) &- 1) == 0 ? coarse : index
+  }
+
   /// Fills the table. Once, before any heap has room.
   static func fillTable() {
     let table = mp_class_table_address()

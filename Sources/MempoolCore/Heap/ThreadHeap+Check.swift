@@ -25,10 +25,15 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
       let seat = current(sizeClass)
       if seat != Self.emptySlab {
         if !isOwned { return broken("abandoned with a current slab") }
-        if seat.pointee.place != .current || Int(seat.pointee.sizeClass) != sizeClass {
+        let own = Int(seat.pointee.sizeClass)
+        if seat.pointee.place != .current
+          || own != sizeClass && (own != SizeClass.shared(sizeClass) || current(own) != seat)
+        {
           return broken("a current slab that is elsewhere")
         }
-        if seat.pointee.staysEmpty != (pointee.staysEmpty >> UInt(sizeClass) & 1 != 0) {
+        let both: UInt = 1 << UInt(own) | 1 << UInt(sizeClass)
+        if own != sizeClass, pointee.sharing & both != both { return broken("a shared seat that is not noted") }
+        if own == sizeClass, seat.pointee.staysEmpty != (pointee.staysEmpty >> UInt(sizeClass) & 1 != 0) {
           return broken("a current slab that stays, which is not noted")
         }
       }

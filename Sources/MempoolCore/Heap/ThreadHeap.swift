@@ -46,6 +46,8 @@ public struct ThreadHeap {
   var newsOfRoom: UInt
   // Bit c: the current slab of class c stays when it is empty, although it was spare
   var staysEmpty: UInt
+  // Bit c: the current slab of class c is also in seats of other classes
+  var sharing: UInt
   // Slabs made of each class, up to 255, since the heap was last given up or emptied: later slabs are larger.
   var made: InlineArray<64, UInt8>
   var runs: RunCache
@@ -70,18 +72,8 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     UnsafeMutableRawPointer(self).assumingMemoryBound(to: SlabPointer.self)[sizeClass]
   }
 
-  private var currents: UnsafeMutablePointer<SlabPointer> {
+  var currents: UnsafeMutablePointer<SlabPointer> {
     UnsafeMutableRawPointer(self).assumingMemoryBound(to: SlabPointer.self)
-  }
-
-  /// Puts `slab` in the seat of its class. Who sat there may go then, and does not stay when it is empty.
-  private func setCurrent(_ sizeClass: Int, _ slab: SlabPointer) {
-    let old = currents[sizeClass]
-    if old.pointee.staysEmpty {
-      old.pointee.staysEmpty = false
-      pointee.staysEmpty &= ~(1 << UInt(sizeClass))
-    }
-    currents[sizeClass] = slab
   }
 
   static var emptySlab: SlabPointer { mp_empty_slab_address().assumingMemoryBound(to: Slab.self) }
@@ -97,42 +89,26 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
   func clearCurrent() {
     for sizeClass in 0..<64 { currents[sizeClass] = Self.emptySlab }
     pointee.staysEmpty = 0
+    pointee.sharing = 0
   }
 
   // MARK: Allocating
 
   /// An item of a class whose current slab has none; nil when no memory is left. Tries, in this order: items of the slab that
-  /// were never used, what others have freed, slabs with room, adopted and abandoned heaps, a new slab.
+  /// were never used, what others have freed, slabs with room, the slab of a class that this one shares, adopted and abandoned heaps, a
+  /// new slab.
   func refill(_ sizeClass: Int) -> UnsafeMutableRawPointer? {
     let slab = current(sizeClass)
     let isReal = slab != Self.emptySlab
     if isReal, slab.carve() { return slab.take() }
     if drain(), isReal, slab.pointee.head != 0 { return slab.take() }
-    guard let next = takeRoom(sizeClass) ?? adoptedRoom(sizeClass) ?? abandonedRoom(sizeClass) ?? makeSlab(sizeClass)
+    let source = source(sizeClass)
+    if source != sizeClass, let next = takeRoom(sizeClass) { return seat(next, sizeClass, instead: slab) }
+    if current(source).hasRoom { return seat(current(source), sizeClass, instead: slab) }
+    guard let next = takeRoom(source) ?? adoptedRoom(source) ?? abandonedRoom(source) ?? makeSlab(source)
     else { return nil }
-    setCurrent(sizeClass, next)
-    if isReal {
-      // It may belong to an adopted heap, which has been drained since.
-      slab.setPlace(.full, from: .current)
-      slab.pointee.heap.settle(slab)
-    }
-    next.pointee.staysEmpty = next.pointee.place == .spare && mayStayEmpty(sizeClass)
-    next.setPlace(.current)
-    if next.pointee.head == 0 { _ = next.carve() }
-    return next.take()
+    return seat(next, sizeClass, instead: slab)
   }
-
-  /// Whether a slab that was spare, and is now the current one of this class, may stay so when it is empty again: a program that
-  /// takes and frees one object over and over would otherwise keep and take it each time. A few at a time, as nobody takes a current slab
-  /// from an idle thread.
-  private func mayStayEmpty(_ sizeClass: Int) -> Bool {
-    guard pointee.staysEmpty.nonzeroBitCount < Self.mostStayingEmpty else { return false }
-    pointee.staysEmpty |= 1 << UInt(sizeClass)
-    return true
-  }
-
-  /// Of the largest slabs, 256 KiB.
-  private static var mostStayingEmpty: Int { 4 }
 
   // The head of the class's list, taken out of it.
   private func takeRoom(_ sizeClass: Int) -> SlabPointer? {
@@ -183,7 +159,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
   private func makeSlab(_ sizeClass: Int) -> SlabPointer? {
     let made = pointee.made[sizeClass]
     if let slab = takeSpare(sizeClass) { return slab }
-    var pages: UInt = made == 0 ? 1 : made == 1 ? 2 : 4
+    var pages = slabPages(sizeClass, made: made)
     while true {
       let claimed = pointee.registry.pointee.segments.claim(pages: pages) { segment in
         SlabPointer.make(sizeClass, pages: pages, in: segment, for: self)
@@ -215,7 +191,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     if slab.pointee.place == .full {
       let sizeClass = Int(slab.pointee.sizeClass)
       let seat = current(sizeClass)
-      if !seat.hasRoom, pointee.staysEmpty & 1 &<< UInt(sizeClass) == 0 {
+      if !seat.hasRoom, (pointee.staysEmpty | pointee.sharing) & 1 &<< UInt(sizeClass) == 0 {
         if seat != Self.emptySlab { seat.giveUpSeat() }
         slab.takeSeat()
         currents[sizeClass] = slab
@@ -231,7 +207,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     let sizeClass = Int(slab.pointee.sizeClass)
     guard slab.pointee.place == .current else { return settle(slab) }
     if current(sizeClass) == slab, slab.used == 0 {
-      setCurrent(sizeClass, Self.emptySlab)
+      clearSeats(of: slab)
       retire(slab)
     }
   }
@@ -333,10 +309,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     for sizeClass in 0..<SizeClass.count {
       let slab = current(sizeClass)
       pointee.made[sizeClass] = 0
-      guard slab != Self.emptySlab else { continue }
-      setCurrent(sizeClass, Self.emptySlab)
-      slab.setPlace(.full)
-      slab.pointee.heap.settle(slab)
+      if slab != Self.emptySlab { leaveSeats(slab) }
     }
     releaseSpares()
   }

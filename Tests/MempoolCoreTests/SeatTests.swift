@@ -1,0 +1,112 @@
+import CMempoolShims
+import Testing
+
+@testable import MempoolCore
+
+/// Neighbouring classes that begin in one slab, and go on in slabs of their own.
+@Suite struct SeatTests {
+  /// How many slabs of each item size there are.
+  private func slabs(_ pool: MemoryPoolPointer) -> [UInt: UInt] {
+    let statistics = pool.statistics()
+    var counts: [UInt: UInt] = [:]
+    for sizeClass in 0..<SizeClass.count where statistics.classes[sizeClass].slabs > 0 {
+      counts[SizeClass.itemSize(sizeClass)] = statistics.classes[sizeClass].slabs
+    }
+    return counts
+  }
+
+  /// An object of each class: four classes above 128 bytes take one slab, in whichever order they come.
+  @Test(arguments: [false, true])
+  func fewObjectsShareSlabs(largestFirst: Bool) throws {
+    let test = try TestPool(.elastic)
+    let pool = test.pool
+    let classes = Array(9..<SizeClass.count)
+    var pointers: [UnsafeMutableRawPointer] = []
+    for sizeClass in largestFirst ? classes.reversed() : classes {
+      let byteCount = SizeClass.itemSize(sizeClass)
+      let pointer = try #require(pool.allocate(byteCount))
+      #expect(pool.usableSize(of: pointer) >= byteCount)
+      pointer.initializeMemory(as: UInt8.self, repeating: UInt8(sizeClass), count: Int(byteCount))
+      pointers.append(pointer)
+      #expect(pool.checkInvariants())
+    }
+    let expected: [UInt: UInt] = [
+      192: 1, 256: 1, 384: 1, 512: 1, 768: 1, 1024: 1, 1536: 1, 2048: 1, 3072: 1, 3584: 1, 3840: 1,
+    ]
+    #expect(slabs(pool) == expected, "3584 has a slab of its own, as it is aligned to 512")
+    for (sizeClass, pointer) in zip(largestFirst ? classes.reversed() : classes, pointers) {
+      let bytes = UnsafeRawBufferPointer(start: pointer, count: Int(SizeClass.itemSize(sizeClass)))
+      #expect(bytes.allSatisfy { $0 == UInt8(sizeClass) })
+      pool.deallocate(pointer)
+      #expect(pool.checkInvariants())
+    }
+  }
+
+  /// Many objects of a class have slabs of their own size: at most 48 KiB of larger items come before.
+  @Test(arguments: [9, 18, 27, 33, 45])
+  func manyObjectsHaveTheirOwn(sizeClass: Int) throws {
+    let test = try TestPool(.elastic)
+    let pool = test.pool
+    let itemSize = SizeClass.itemSize(sizeClass), shared = SizeClass.itemSize(SizeClass.shared(sizeClass))
+    let count = (1 << 20) / Int(itemSize)
+    let pointers = try (0..<count).map { _ in try #require(pool.allocate(itemSize)) }
+    let larger = pointers.count { pool.usableSize(of: $0) > itemSize }
+    #expect(larger > 0 && UInt(larger) * shared <= 48 << 10)
+    #expect(pool.checkInvariants())
+    for pointer in pointers { pool.deallocate(pointer) }
+    #expect(pool.checkInvariants())
+  }
+
+  /// A shared class is aligned as well as the class that it serves.
+  @Test func sharedItemsAreAsAligned() throws {
+    let test = try TestPool(.elastic)
+    let pool = test.pool
+    for sizeClass in 0..<SizeClass.count {
+      let byteCount = SizeClass.itemSize(sizeClass)
+      let shared = SizeClass.shared(sizeClass)
+      #expect(shared >= sizeClass && SizeClass.shared(shared) == shared)
+      #expect(byteCount <= 128 ? shared == sizeClass : SizeClass.itemSize(shared) * 3 <= byteCount * 4)
+      let alignment = min(byteCount & (0 &- byteCount), 2048)
+      for _ in 0..<5 {
+        let pointer = try #require(pool.allocateAligned(byteCount, alignment: alignment))
+        #expect(UInt(bitPattern: pointer) % alignment == 0)
+      }
+    }
+  }
+
+  /// Random sizes and orders by threads that come and go, one after the other: what each leaves, the next adopts and frees.
+  @Test func seatsUnderRandomUse() throws {
+    let test = try TestPool(.elastic)
+    let shared = Shared(test.pool), seed = SplitMix64.seed("ThreadHeap, seats")
+    let outcome = Findings()
+    let left = Left()
+    for round in 0..<12 {
+      TestThread.run {
+        let pool = shared.value
+        var random = SplitMix64(seed: seed &+ UInt64(round))
+        for step in 0..<4_000 {
+          if left.objects.count > 300 || !left.objects.isEmpty && random.next() % 2 == 0 {
+            let (pointer, byteCount, mark) = left.objects.remove(at: Int(random.next() % UInt64(left.objects.count)))
+            let bytes = UnsafeRawBufferPointer(start: pointer, count: byteCount)
+            if !bytes.allSatisfy({ $0 == mark }) { outcome.report("an object changed") }
+            pool.deallocate(pointer)
+          } else {
+            let byteCount = Int(random.next() % UInt64(16 << (random.next() % 9))) + 1
+            guard let pointer = pool.allocate(UInt(min(byteCount, 3840))) else { return outcome.report("exhausted") }
+            let mark = UInt8(truncatingIfNeeded: random.next())
+            pointer.initializeMemory(as: UInt8.self, repeating: mark, count: min(byteCount, 3840))
+            left.objects.append((pointer, min(byteCount, 3840), mark))
+          }
+          if step % 64 == 0, !pool.checkInvariants() { return outcome.report("broken") }
+        }
+      }
+      if !test.pool.checkInvariants() { outcome.report("broken after its thread") }
+    }
+    #expect(outcome.all == [])
+  }
+
+  /// Handed from one thread to the next, never to two at once.
+  private final class Left: @unchecked Sendable {
+    var objects: [(UnsafeMutableRawPointer, Int, UInt8)] = []
+  }
+}
