@@ -75,9 +75,14 @@ import Testing
   }
 
   /// Random sizes and orders by threads that come and go, one after the other: what each leaves, the next adopts and frees.
-  @Test func seatsUnderRandomUse() throws {
+  ///
+  /// In the shared pool, which has a short way to the next slab of its own, others work at the same time: there each thread's heap is checked.
+  @Test(arguments: [false, true])
+  func seatsUnderRandomUse(inSharedPool: Bool) throws {
     let test = try TestPool(.elastic)
-    let shared = Shared(test.pool), seed = SplitMix64.seed("ThreadHeap, seats")
+    if inSharedPool { try #require(MemoryPoolPointer.shared.start()) }
+    let shared = Shared(inSharedPool ? MemoryPoolPointer.shared : test.pool)
+    let seed = SplitMix64.seed("ThreadHeap, seats")
     let outcome = Findings()
     let left = Left()
     for round in 0..<12 {
@@ -97,11 +102,13 @@ import Testing
             pointer.initializeMemory(as: UInt8.self, repeating: mark, count: min(byteCount, 3840))
             left.objects.append((pointer, min(byteCount, 3840), mark))
           }
-          if step % 64 == 0, !pool.checkInvariants() { return outcome.report("broken") }
+          guard step % 64 == 0, let heap = pool.threadHeap() else { continue }
+          if !(inSharedPool ? heap.checkInvariants() : pool.checkInvariants()) { return outcome.report("broken") }
         }
       }
       if !test.pool.checkInvariants() { outcome.report("broken after its thread") }
     }
+    for (pointer, _, _) in left.objects { shared.value.deallocate(pointer) }
     #expect(outcome.all == [])
   }
 

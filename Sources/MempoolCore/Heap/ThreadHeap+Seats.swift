@@ -30,6 +30,10 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     return next.take()
   }
 
+  /// Whether the slab in a class's seat is in others, too, or stays when it is empty: then it must not just be replaced.
+  @inline(__always)
+  func needsCare(_ sizeClass: Int) -> Bool { (pointee.staysEmpty | pointee.sharing) & 1 &<< UInt(sizeClass) != 0 }
+
   func leaveSeats(_ slab: SlabPointer) {
     clearSeats(of: slab)
     slab.setPlace(.full, from: .current)

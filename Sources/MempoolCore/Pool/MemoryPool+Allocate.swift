@@ -104,6 +104,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
 
   @inline(never) @usableFromInline
   func allocateSlow(_ byteCount: UInt, _ call: StaticString) -> UnsafeMutableRawPointer? {
+    if let pointer = takeNext(byteCount) { return pointer }
     guard start() else { return exhausted(byteCount, call) }
     if isPassThrough { return mp_system_malloc(Int(bitPattern: byteCount)) ?? exhausted(byteCount, call) }
     let pointer =
@@ -111,6 +112,21 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       ? allocateSmall(byteCount, SizeClass.index(byteCount)) : allocateLarge(byteCount)?.pointer
     if Purger.state.loadRelaxed() == Purger.State.none, Process.hasThreads { Process.startPurger(for: self) }
     return pointer ?? exhausted(byteCount, call)
+  }
+
+  // Most of what comes here: the thread's current slab has nothing left, and another has.
+  @inline(__always)
+  private func takeNext(_ byteCount: UInt) -> UnsafeMutableRawPointer? {
+    let block = threadBlock()
+    guard self == .shared, byteCount <= SizeClass.largest, block.pointee.state == UInt(MP_THREAD_LIVE) else {
+      return nil
+    }
+    let heap = block.heapRecord.assumingMemoryBound(to: ThreadHeap.self)
+    let sizeClass = SizeClass.index(byteCount)
+    guard let pointer = heap.takeNext(sizeClass) else { return nil }
+    heap.sample(byteCount, heap.current(sizeClass).pointee.itemSize)
+    heap.requested.addUnshared(byteCount)
+    return pointer
   }
 
   private func allocateSmall(_ byteCount: UInt, _ sizeClass: Int) -> UnsafeMutableRawPointer? {
