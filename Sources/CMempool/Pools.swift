@@ -81,10 +81,12 @@ extension PoolOptions {
     }
     guard let exhaustion = Exhaustion(rawValue: UInt(options.exhaustion.rawValue)),
       let smallObjects = SmallObjects(rawValue: UInt(options.small_objects.rawValue)),
-      options.size >= 0, options.flags & ~(MP_POOL_LOCKED | MP_POOL_PREFAULT) == 0
+      let hardening = Hardening(rawValue: UInt(options.flags & MP_POOL_GUARDS) / UInt(MP_POOL_ZEROING)),
+      options.size >= 0, options.flags & ~(MP_POOL_LOCKED | MP_POOL_PREFAULT | MP_POOL_GUARDS) == 0
     else { return nil }
     self.exhaustion = exhaustion
     self.smallObjects = smallObjects
+    self.hardening = hardening
     maxRetries = Self.number(options.max_retries)
     waitNanoseconds = Self.number(options.wait_ns)
     purgeDelayMilliseconds = Self.number(options.purge_delay_ms)

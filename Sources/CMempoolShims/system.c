@@ -143,6 +143,14 @@ int mp_pages_lend(void *address, size_t byte_count) {
   return refused ? failed() : 0;
 }
 
+int mp_pages_guard(void *address, size_t byte_count) {
+  int saved = errno;
+  int refused = counted(&counters.commit) || mprotect(address, byte_count, PROT_NONE);
+  if (!refused) madvise(address, byte_count, MADV_DONTNEED);
+  errno = saved;
+  return refused ? failed() : 0;
+}
+
 int mp_pages_release(void *address, size_t byte_count) {
   int saved = errno;
   int refused = counted(&counters.release) || munmap(address, byte_count);
@@ -287,6 +295,19 @@ void mp_sleep_nanoseconds(uint64_t nanoseconds) {
 
 int mp_errno_get(void) { return errno; }
 void mp_errno_set(int value) { errno = value; }
+
+mp_word mp_random_word(void) {
+  int saved = errno;
+  mp_word word = 0;
+#if defined(__linux__)
+  if (syscall(SYS_getrandom, &word, sizeof word, 1 /* GRND_NONBLOCK */) == (long)sizeof word) {
+    errno = saved;
+    return word;
+  }
+#endif
+  errno = saved;
+  return (mp_word)mp_clock_nanoseconds() * 0x9e3779b97f4a7c15u ^ (mp_word)&word;
+}
 
 const char *mp_environment(const char *name) {
 #if defined(__GLIBC__)

@@ -40,12 +40,28 @@ public struct PoolOptions: Sendable {
     case dense
   }
 
+  /// What a pool does against misuse beyond what every pool does. Each level does what those before it do, too, and costs more;
+  /// `docs/hardening.md` says what each finds, and what it costs.
+  public enum Hardening: Sendable {
+    /// Nothing more. The shared pool asks `MEMPOOL_HARDEN`.
+    case off
+    /// What is given back is zeroed, and must still be zero when it is handed out again; the first object of a slab is a random
+    /// one; what is given back with a size must have been asked for with it.
+    case zeroing
+    /// The bytes behind an object are checked when it is given back, and what is given back waits before it is handed out again.
+    case canaries
+    /// Large objects lie between pages that nobody may access, and such a page follows each slab.
+    case guards
+  }
+
   /// Where memory comes from.
   public var backing: Backing
   /// What an allocation does when the pool is exhausted.
   public var exhaustion: Exhaustion
   /// What serves objects below 4 KiB.
   public var smallObjects: SmallObjects
+  /// What the pool does against misuse.
+  public var hardening: Hardening
   /// Passes that a claim makes over a full bitmap beyond the first; nil: what `MPMAXRETRIES` says, or 3.
   public var maxRetries: Int?
   /// How long it sleeps, at least, before each of these; nil: what `MPWAITTIME` says, or 1 µs.
@@ -58,6 +74,7 @@ public struct PoolOptions: Sendable {
     backing: Backing = .elastic(),
     exhaustion: Exhaustion = .fail,
     smallObjects: SmallObjects = .classes,
+    hardening: Hardening = .off,
     maxRetries: Int? = nil,
     waitTime: Duration? = nil,
     purgeDelay: Duration? = nil
@@ -65,6 +82,7 @@ public struct PoolOptions: Sendable {
     self.backing = backing
     self.exhaustion = exhaustion
     self.smallObjects = smallObjects
+    self.hardening = hardening
     self.maxRetries = maxRetries
     self.waitTime = waitTime
     self.purgeDelay = purgeDelay
@@ -93,6 +111,12 @@ extension PoolOptions {
     switch smallObjects {
     case .classes: core.smallObjects = .classes
     case .dense: core.smallObjects = .dense
+    }
+    switch hardening {
+    case .off: core.hardening = .off
+    case .zeroing: core.hardening = .zeroing
+    case .canaries: core.hardening = .canaries
+    case .guards: core.hardening = .guards
     }
     if let maxRetries {
       guard maxRetries >= 0 else { throw .invalidArgument }

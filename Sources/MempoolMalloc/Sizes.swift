@@ -18,7 +18,8 @@ import MempoolCore
 /// ISO C 2023: frees what malloc, calloc or realloc gave for `byteCount` bytes. A size that the object cannot have been asked
 /// for with is misuse.
 @c(free_sized) public func mempoolFreeSized(_ pointer: UnsafeMutableRawPointer?, _ byteCount: UInt) {
-  freeSized(pointer, byteCount, isExact: true, call: "free_sized")
+  guard let pointer else { return }
+  MemoryPoolPointer.shared.deallocate(pointer, byteCount: byteCount, isExact: true, call: "free_sized")
 }
 
 /// ISO C 2023: frees what aligned_alloc gave for `alignment` and `byteCount`; both are checked.
@@ -26,13 +27,13 @@ import MempoolCore
   _ pointer: UnsafeMutableRawPointer?, _ alignment: UInt, _ byteCount: UInt
 ) {
   // aligned_alloc fails for an alignment that it does not take: what it gave then is nothing to do.
-  guard pointer != nil else { return }
+  guard let pointer else { return }
   let address = UInt(bitPattern: pointer)
   if !isPowerOfTwo(alignment) || address & (alignment &- 1) != 0 {
     misuse("free_aligned_sized", address, "not of this alignment")
   }
   // An alignment may have taken a much larger object.
-  freeSized(pointer, byteCount, isExact: false, call: "free_aligned_sized")
+  MemoryPoolPointer.shared.deallocate(pointer, byteCount: byteCount, isExact: false, call: "free_aligned_sized")
 }
 
 /// SunOS: free.
@@ -43,14 +44,4 @@ import MempoolCore
 /// The counterpart of valloc on old systems: free.
 @c(vfree) public func mempoolVfree(_ pointer: UnsafeMutableRawPointer?) {
   MemoryPoolPointer.shared.deallocate(pointer, call: "vfree")
-}
-
-@inline(__always)
-private func freeSized(_ pointer: UnsafeMutableRawPointer?, _ byteCount: UInt, isExact: Bool, call: StaticString) {
-  guard let pointer else { return }
-  let usable = MemoryPoolPointer.shared.usableSize(of: pointer, call: call, for: .free)
-  if byteCount > usable || isExact && !MemoryPoolPointer.shared.isPlausible(byteCount, usable: usable) {
-    misuse(call, UInt(bitPattern: pointer), "not of this size")
-  }
-  MemoryPoolPointer.shared.deallocate(pointer, call: call)
 }

@@ -45,7 +45,7 @@ struct Options {
       }
       $0.seed = seed
     },
-    Row(name: "--pool", value: "KIND,…", help: "shared, own, fixed, dense: one a round (default shared,own)") {
+    Row(name: "--pool", value: "KIND,…", help: "shared, own, fixed, dense, zeroing, canaries, guards: one a round") {
       $0.pools = try $1.split(separator: ",", omittingEmptySubsequences: false).map { name in
         guard let kind = PoolKind(rawValue: String(name)) else {
           let kinds = PoolKind.allCases.map(\.rawValue).joined(separator: ", ")

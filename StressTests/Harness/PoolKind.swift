@@ -10,6 +10,8 @@ enum PoolKind: String, CaseIterable, Sendable {
   case fixed
   /// A pool of the scenario's whose small objects are in a dense heap.
   case dense
+  /// Hardened pools of the scenario's, a level each.
+  case zeroing, canaries, guards
 
   /// Whether an allocation may fail.
   var mayExhaust: Bool { self == .fixed }
@@ -21,6 +23,9 @@ enum PoolKind: String, CaseIterable, Sendable {
     case .own: break
     case .fixed: options.backing = .fixed(size: 128 << 20, locked: false, prefault: false)
     case .dense: options.smallObjects = .dense
+    case .zeroing: options.hardening = .zeroing
+    case .canaries: options.hardening = .canaries
+    case .guards: options.hardening = .guards
     }
     return try .create(options)
   }

@@ -27,7 +27,7 @@ final class FirstAllocation: Scenario {
   }
 
   private func race(_ worker: Worker) {
-    let kind: PoolKind = [.own, .fixed, .dense].randomElement(using: &worker.random)!
+    let kind: PoolKind = [.own, .fixed, .dense, .guards].randomElement(using: &worker.random)!
     let pool: MemoryPoolPointer, cache: SlabCachePointer
     do {
       pool = try kind.make()

@@ -44,6 +44,7 @@ import Testing
     #expect(settings.isPrefaulted)
     #expect(settings.exhaustion == .fail)
     #expect(settings.smallObjects == .classes)
+    #expect(settings.hardening == .off)
     #expect(settings.purgeDelayMilliseconds == 1000)
     #expect(settings.hasPurgeThread)
     #expect(settings.statisticsFormat == nil)
@@ -55,7 +56,8 @@ import Testing
   @Test func everyVariableIsRead() {
     let (settings, lines) = Self.read([
       "MPMAXRETRIES": "0", "MPWAITTIME": "250", "MEMPOOL_RESERVE": "2T", "MEMPOOL_FIXED": "64m", "MEMPOOL_LOCK": "1",
-      "MEMPOOL_PREFAULT": "0", "MEMPOOL_EXHAUSTION": "system", "MEMPOOL_SMALL": "dense", "MEMPOOL_PURGE_DELAY": "0",
+      "MEMPOOL_PREFAULT": "0", "MEMPOOL_EXHAUSTION": "system", "MEMPOOL_SMALL": "dense", "MEMPOOL_HARDEN": "3",
+      "MEMPOOL_PURGE_DELAY": "0",
       "MEMPOOL_PURGE_THREAD": "0",
       "MEMPOOL_SHOW_STATS": "json", "MEMPOOL_STATS_FILE": "/tmp/a%pb",
       "MEMPOOL_STATS_PROCESS": "4711",
@@ -69,6 +71,7 @@ import Testing
     #expect(!settings.isPrefaulted)
     #expect(settings.exhaustion == .system)
     #expect(settings.smallObjects == .dense)
+    #expect(settings.hardening == .guards && settings.poolOptions.hardening == .guards)
     #expect(settings.purgeDelayMilliseconds == 0)
     #expect(!settings.hasPurgeThread)
     #expect(settings.statisticsFormat == .json)
@@ -98,6 +101,7 @@ import Testing
     ("MEMPOOL_EXHAUSTION", "fai", "not one of fail|abort|system; using fail"),
     ("MEMPOOL_EXHAUSTION", "failing", "not one of fail|abort|system; using fail"),
     ("MEMPOOL_EXHAUSTION", "fail|abort", "not one of fail|abort|system; using fail"),
+    ("MEMPOOL_HARDEN", "4", "not one of 0|1|2|3; using 0"),
     ("MEMPOOL_SMALL", "a\nb", "not one of classes|dense; using classes"),
     ("MEMPOOL_SHOW_STATS", "2", "not one of 0|1|text|json; using 0"),
   ])

@@ -207,6 +207,10 @@ typedef enum mp_small_objects {
 
 #define MP_POOL_LOCKED 1u   /* fixed: memory that is never paged out; see ulimit -l */
 #define MP_POOL_PREFAULT 2u /* fixed: every page is touched at start */
+/* What the pool does against misuse beyond what every pool does: docs/hardening.md. One of: */
+#define MP_POOL_ZEROING 4u   /* level 1: what is freed is zeroed, and must be zero when it is handed out again */
+#define MP_POOL_CANARIES 8u  /* level 2: the same, bytes behind each object are checked, and reuse is delayed */
+#define MP_POOL_GUARDS 12u   /* level 3: the same, and pages that nobody may access, where memory comes as it is needed */
 #define MP_NONE (-1L)       /* in the numbers below: none at all, where 0 is the default */
 
 /* All zero: the defaults. */

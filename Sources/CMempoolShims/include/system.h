@@ -9,7 +9,7 @@
 
 enum { MP_EINVAL = EINVAL, MP_ENOMEM = ENOMEM, MP_EBUSY = EBUSY, MP_EOVERFLOW = EOVERFLOW };
 
-// --- Memory. Each returns NULL or -1 on failure, with errno; purge, lend and release keep errno. Sizes and addresses are
+// --- Memory. Each returns NULL or -1 on failure, with errno; purge, lend, guard and release keep errno. Sizes and addresses are
 // multiples of the system page.
 void *_Nullable mp_pages_reserve(size_t byte_count, size_t alignment);          // PROT_NONE, no memory behind it
 void *_Nullable mp_pages_map(size_t byte_count, size_t alignment);              // readable, writable, zero
@@ -17,6 +17,7 @@ void *_Nullable mp_pages_take(size_t byte_count, size_t alignment);             
 int mp_pages_commit(void *_Nonnull address, size_t byte_count);                 // makes reserved pages accessible
 int mp_pages_purge(void *_Nonnull address, size_t byte_count);                  // gives memory back; reads as zero after
 int mp_pages_lend(void *_Nonnull address, size_t byte_count);                   // the system may take memory when it needs some
+int mp_pages_guard(void *_Nonnull address, size_t byte_count);                  // gives memory back; any access is a fault after
 int mp_pages_release(void *_Nonnull address, size_t byte_count);                // unmaps
 int mp_pages_lock(void *_Nonnull address, size_t byte_count);
 int mp_pages_huge(void *_Nonnull address, size_t byte_count, int wanted);       // advice on huge pages
@@ -63,6 +64,9 @@ void mp_errno_set(int value);
 const char *_Nullable mp_environment(const char *_Nonnull name);                // secure_getenv
 void mp_write_error(const char *_Nonnull bytes, size_t count);                  // all of it, to stderr
 _Noreturn void mp_abort(void);
+
+// A word that nobody can guess, from the kernel; where that gives none, from the clock and an address.
+mp_word mp_random_word(void);
 
 // --- Threads. `on_exit` runs in each round of key destructors in which the thread was armed.
 int mp_thread_exit_register(void (*_Nonnull on_exit)(void *_Nullable));         // by one thread at a time; once

@@ -25,6 +25,7 @@ typedef struct mp_thread_block {
   mp_word registered;           // heaps and leases that this thread holds beside the shared pool's heap
   mp_word counted;              // 1: it is one of the process's threads that have a heap
   mp_word beside;               // heaps of the shared pool that it adopted beside its own
+  mp_word own;                  // address of its heap in the shared pool, 0: none; `heap` is the empty one where that is hardened
   mp_thread_entry recent[MP_THREAD_RECENT];  // other pools and caches, by owner % MP_THREAD_RECENT
 } mp_thread_block;
 _Static_assert(sizeof(mp_thread_block) <= 256, "a larger thread block cannot be dlopen'ed");

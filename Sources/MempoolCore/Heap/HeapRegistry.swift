@@ -18,6 +18,9 @@ struct HeapRegistry {
   let table: AtomicPointer
   // For each class a bit a heap: abandoned with room. Hints: a set bit may be out of date, a missing one costs memory.
   let hints: AtomicPointer
+  let hardening: Hardening
+  // What a hardened pool's patterns and places are made of.
+  let secret: UInt
 }
 
 typealias HeapRegistryPointer = UnsafeMutablePointer<HeapRegistry>
@@ -28,7 +31,9 @@ extension UnsafeMutablePointer where Pointee == HeapRegistry {
   var lateLock: MutexPointer { (UnsafeMutableRawPointer(self) + 16).assumingMemoryBound(to: Mutex.self) }
 
   /// A registry with its late heap, in zeroed memory; false when there is no room for it.
-  func start(_ segments: SegmentListPointer, metadata: SegmentPointer, capacity: UInt) -> Bool {
+  func start(
+    _ segments: SegmentListPointer, metadata: SegmentPointer, capacity: UInt, _ hardening: Hardening = .off
+  ) -> Bool {
     let words = (capacity + 63) / 64
     let total = words * UInt(1 + SizeClass.count) + words * 64
     guard let block = metadata.allocateMetadata(total * 8) else { return false }
@@ -36,7 +41,8 @@ extension UnsafeMutablePointer where Pointee == HeapRegistry {
     initialize(
       to: HeapRegistry(
         segments: segments, metadata: metadata, capacity: words * 64, owned: owned,
-        table: owned.advanced(by: Int(words) * (1 + SizeClass.count)), hints: owned.advanced(by: Int(words))))
+        table: owned.advanced(by: Int(words) * (1 + SizeClass.count)), hints: owned.advanced(by: Int(words)),
+        hardening: hardening, secret: hardening == .off ? 0 : mp_random_word()))
     return make() != nil
   }
 
@@ -141,6 +147,7 @@ extension UnsafeMutablePointer where Pointee == HeapRegistry {
     pointee.segments.first { segment in
       for page in 0..<segment.pageCount.loadRelaxed() {
         let entry = segment.entry(page)
+        if pointee.hardening != .off, !entry.isSlab { segment.recoverRun(page) }
         guard entry.isSlab, let record = entry.slab.loadPointerRelaxed() else { continue }
         let slab = record.assumingMemoryBound(to: Slab.self)
         if slab.address == segment.address(ofPage: page) { slab.pointee.heap.recover(slab) }

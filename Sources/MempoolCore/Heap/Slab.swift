@@ -36,6 +36,10 @@ public struct Slab {
   var recordBytes: UInt
   // The owner keeps it as the current one also when it is empty; only of a current one.
   var staysEmpty: Bool
+  // The page behind its own is a guard.
+  var hasGuard: Bool
+  // Of a hardened pool, a word's quarter for each link; nil: of another
+  var notes: UnsafeMutablePointer<UInt16>?
 
   /// The one place where a slab is, other than in the page table.
   enum Place: UInt8 {
@@ -150,13 +154,16 @@ extension UnsafeMutablePointer where Pointee == Slab {
 
   /// Takes pages and a record for a slab of `sizeClass`; nil when the segment is full.
   static func make(
-    _ sizeClass: Int, pages: UInt, in segment: SegmentPointer, for heap: ThreadHeapPointer
+    _ sizeClass: Int, pages: UInt, in segment: SegmentPointer, for heap: ThreadHeapPointer,
+    _ hardening: Hardening = .off, _ secret: UInt = 0
   ) -> SlabPointer? {
     let itemSize = SizeClass.itemSize(sizeClass)
     let (itemCount, links, cells) = shape(itemSize, pages: pages)
-    let recordBytes = (UInt(Slab.linksWord) + links + cells) * 8
+    let notes = hardening == .off ? 0 : links
+    let recordBytes = (UInt(Slab.linksWord) + links + cells + notes) * 8
+    let hasGuard = hardening == .guards && segment.mayGuard
     guard let record = segment.allocateMetadata(recordBytes) else { return nil }
-    guard let run = segment.claimPages(pages) else {
+    guard let run = segment.claimPages(hasGuard ? pages + 1 : pages) else {
       segment.deallocateMetadata(record, recordBytes)
       return nil
     }
@@ -182,13 +189,27 @@ extension UnsafeMutablePointer where Pointee == Slab {
       entry.heap.storeRelaxed(UInt(bitPattern: heap))
       entry.reciprocal.storeRelaxed(reciprocal)
     }
+    if hardening != .off { slab.harden(links + cells, hasGuard, secret) }
     return slab
+  }
+
+  private func harden(_ notesWord: UInt, _ hasGuard: Bool, _ secret: UInt) {
+    let words = UnsafeMutableRawPointer(self).assumingMemoryBound(to: UInt.self) + Slab.linksWord + Int(notesWord)
+    pointee.notes = UnsafeMutableRawPointer(words).assumingMemoryBound(to: UInt16.self)
+    // Where the system refuses, it is a page that nobody uses.
+    if hasGuard { _ = pointee.segment.guardPage(address + byteCount) }
+    pointee.hasGuard = hasGuard
+    carveAll(secret)
   }
 
   /// Gives pages and record back. By the owner, when used == 0: nobody is on its way to it then.
   func destroy() {
     let segment = pointee.segment
-    segment.releasePages(address, pointee.pageCount)
+    if pointee.hasGuard {
+      segment.releaseGuardedPages(address, pointee.pageCount)
+    } else {
+      segment.releasePages(address, pointee.pageCount)
+    }
     segment.deallocateMetadata(UInt(bitPattern: self), pointee.recordBytes)
   }
 }
@@ -219,6 +240,7 @@ extension UnsafeMutablePointer where Pointee == Slab {
         return broken("a page that names another slab")
       }
     }
+    if !checkNotes() { return broken("a note and a link that disagree") }
     if pointee.staysEmpty, pointee.place != .current { return broken("stays when it is empty, and is not current") }
     switch pointee.place {
     case .current:

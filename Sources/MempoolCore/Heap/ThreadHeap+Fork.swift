@@ -12,6 +12,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     for sizeClass in 0..<SizeClass.count { spares(sizeClass).storeRelaxed(0) }
     spareBytes.storeRelaxed(0)
     slabs.storeRelaxed(0)
+    quarantine?.forget()
     if !isOwn {
       clearCurrent()
       // What another thread kept is lost to the child: it may have been in the middle of keeping it.
@@ -31,6 +32,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
         slab.setLink(item, 0)
       }
     }
+    if slab.isHardened { slab.recoverNotes() }
     slab.summary.storeRelaxed(0)
     slab.pendingNext.storeRelaxed(0)
     var used: UInt = 0
@@ -54,5 +56,15 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     slab.pointee.staysEmpty = false
     slab.setPlace(.full)
     settle(slab)
+  }
+}
+
+extension UnsafeMutablePointer where Pointee == Segment {
+  /// In a forked child, of a hardened pool: frees the run that begins at this page, if it was given back and no thread goes on
+  /// with it.
+  func recoverRun(_ page: UInt) {
+    let entry = entry(page)
+    guard entry.kind == .longRun, LargeNote.isGivenBack(entry.slab) else { return }
+    _ = releaseRun(address(ofPage: page), entry.base.loadRelaxed())
   }
 }

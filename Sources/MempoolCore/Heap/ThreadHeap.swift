@@ -30,6 +30,7 @@ public struct ThreadHeap {
   var spareUses: AtomicWord  // 75
   var spareUsesSeen: AtomicWord  // 76
   var spares: InlineArray<64, AtomicWord>  // 77
+  var quarantine: AtomicWord  // 141: of a hardened pool's heap, once it has one
 
   var registry: HeapRegistryPointer
   var index: UInt
@@ -51,6 +52,8 @@ public struct ThreadHeap {
   // Slabs made of each class, up to 255, since the heap was last given up or emptied: later slabs are larger.
   var made: InlineArray<64, UInt8>
   var runs: RunCache
+  var hardening: Hardening
+  var secret: UInt
 }
 
 public typealias ThreadHeapPointer = UnsafeMutablePointer<ThreadHeap>
@@ -83,6 +86,8 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     pointee.registry = registry
     pointee.index = index
     pointee.runs = RunCache()
+    pointee.hardening = registry.pointee.hardening
+    pointee.secret = registry.pointee.secret
     clearCurrent()
   }
 
@@ -167,16 +172,18 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
   /// Tells the owner's thread block, if this is the heap that the block knows: a free must then look at a slab's heap's owner.
   private func noteBeside(_ count: UInt) {
     let block = threadBlock()
-    if block.pointee.heap == UInt(bitPattern: self) { block.pointee.beside = count }
+    if block.pointee.own == UInt(bitPattern: self) { block.pointee.beside = count }
   }
 
   private func makeSlab(_ sizeClass: Int) -> SlabPointer? {
     let made = pointee.made[sizeClass]
     if let slab = takeSpare(sizeClass) { return slab }
     var pages = slabPages(sizeClass, made: made)
+    let hardening = pointee.hardening
     while true {
-      let claimed = pointee.registry.pointee.segments.claim(pages: pages) { segment in
-        SlabPointer.make(sizeClass, pages: pages, in: segment, for: self)
+      let total = hardening == .guards ? pages + 1 : pages
+      let claimed = pointee.registry.pointee.segments.claim(pages: total) { segment in
+        SlabPointer.make(sizeClass, pages: pages, in: segment, for: self, hardening, pointee.secret)
       }
       if let (slab, _) = claimed {
         if made < 255 { pointee.made[sizeClass] = made + 1 }
@@ -321,6 +328,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
 
   /// Puts current slabs back in their lists; before the owner gives the heap up.
   func unseat() {
+    releaseQuarantine(CallName("free"))
     releaseRuns()
     _ = dense.defragment(to: dense.pages(pointee.registry.pointee.segments))
     for sizeClass in 0..<SizeClass.count {
@@ -336,13 +344,14 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
   func reclaim() -> Bool {
     let slabsBefore = slabs.loadRelaxed(), hadSpares = spareBytes.loadRelaxed() > 0
     let hadRuns = cachedRunBytes.loadRelaxed() > 0
+    let hadWaiting = pointee.registry.releaseQuarantines(CallName("free")) > 0
     let wasTold = drain()
     let densePages = dense.defragment(to: dense.pages(pointee.registry.pointee.segments))
     unseat()
     var others: UInt = 0
     let registry = pointee.registry
     for index in 1..<max(registry.count, 1) { others += registry.heap(index)?.releaseSpares() ?? 0 }
-    return wasTold || hadRuns || hadSpares || others > 0 || densePages > 0 || slabs.loadRelaxed() != slabsBefore
+    return wasTold || hadWaiting || hadRuns || hadSpares || others > 0 || densePages > 0 || slabs.loadRelaxed() != slabsBefore
   }
 
   /// Gives the heap up, its free sets as they are, for whoever adopts it. By the owner, after ``unseat()``. After a visit to an

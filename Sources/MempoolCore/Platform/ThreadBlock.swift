@@ -4,9 +4,13 @@ public import CMempoolShims
 public typealias ThreadBlock = UnsafeMutablePointer<mp_thread_block>
 
 extension UnsafeMutablePointer where Pointee == mp_thread_block {
-  /// The thread's heap in the shared pool, which floor 5 gives a type; the empty heap before and after it has one.
+  /// The thread's heap in the shared pool, which floor 5 gives a type; the empty heap before and after it has one, and always
+  /// where the shared pool is hardened.
   @inlinable @inline(__always)
   public var heapRecord: UnsafeMutableRawPointer { UnsafeMutableRawPointer(bitPattern: pointee.heap).unsafelyUnwrapped }
+
+  /// The thread's heap in the shared pool, hardened or not. Only while it has one.
+  var ownHeapRecord: UnsafeMutableRawPointer { UnsafeMutableRawPointer(bitPattern: pointee.own).unsafelyUnwrapped }
 }
 
 /// The calling thread's block.

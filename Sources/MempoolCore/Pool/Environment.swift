@@ -17,6 +17,7 @@ public struct EnvironmentSettings: Sendable {
   public private(set) var isPrefaulted = false
   public private(set) var exhaustion = PoolOptions.Exhaustion.fail
   public private(set) var smallObjects = PoolOptions.SmallObjects.classes
+  public private(set) var hardening = Hardening.off
   public private(set) var purgeDelayMilliseconds: UInt = 0
   /// Whether there may be a thread that returns idle pages.
   public private(set) var hasPurgeThread = true
@@ -61,6 +62,7 @@ public struct EnvironmentSettings: Sendable {
       : .elastic(reserve: Int(reserveByteCount))
     options.exhaustion = exhaustion
     options.smallObjects = smallObjects
+    options.hardening = hardening
     options.maxRetries = maxRetries
     options.waitNanoseconds = waitNanoseconds
     options.purgeDelayMilliseconds = purgeDelayMilliseconds
@@ -99,6 +101,7 @@ public struct EnvironmentSettings: Sendable {
     case .prefault: isPrefaulted = value == 1
     case .exhaustion: exhaustion = PoolOptions.Exhaustion(rawValue: value).unsafelyUnwrapped
     case .small: smallObjects = PoolOptions.SmallObjects(rawValue: value).unsafelyUnwrapped
+    case .harden: hardening = Hardening(rawValue: value).unsafelyUnwrapped
     case .purgeDelay: purgeDelayMilliseconds = value
     case .purgeThread: hasPurgeThread = value == 1
     case .showStatistics: statisticsFormat = value == 0 ? nil : value == 3 ? .json : .text

@@ -1,7 +1,7 @@
 /// A variable of the environment that this package reads. The table in ``row`` drives the parser, the defaults,
 /// `mempool info --environment` and the documentation.
 public enum EnvironmentVariable: UInt, Sendable {
-  case maxRetries, waitTime, reserve, fixed, lock, prefault, exhaustion, small, purgeDelay, purgeThread
+  case maxRetries, waitTime, reserve, fixed, lock, prefault, exhaustion, small, harden, purgeDelay, purgeThread
   case showStatistics, statisticsFile, statisticsProcess
 
   public static var count: UInt { statisticsProcess.rawValue + 1 }
@@ -72,6 +72,10 @@ public enum EnvironmentVariable: UInt, Sendable {
       Row(
         "MEMPOOL_SMALL", .choice("classes|dense"), standard: "classes",
         "Small objects in size classes (fast, records out of reach), or dense (4-byte headers, best fit).")
+    case .harden:
+      Row(
+        "MEMPOOL_HARDEN", .choice("0|1|2|3"), standard: "0",
+        "1: zeroes what is freed, finds later writes; 2: also checks what lies behind, delays reuse; 3: also guard pages.")
     case .purgeDelay:
       Row(
         "MEMPOOL_PURGE_DELAY", .number(minimum: 0, maximum: 86_400_000), unit: "ms", standard: "1000",

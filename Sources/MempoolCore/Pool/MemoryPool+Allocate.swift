@@ -51,9 +51,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       mp_errno_set(Int32(MP_ENOMEM))
       return nil
     }
-    if isPassThrough {
-      return mp_system_calloc(Int(bitPattern: count), Int(bitPattern: byteCount)) ?? exhausted(total, call)
-    }
+    guard isPlain else { return allocateZeroedDiverted(total, call) }
     if total > SizeClass.largest {
       guard let (pointer, isZero) = allocateLarge(total) else { return exhausted(total, call, zeroed: true) }
       if !isZero { pointer.initializeMemory(as: UInt8.self, repeating: 0, count: Int(total)) }
@@ -72,9 +70,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     if alignment <= 8 && !isDense || alignment <= 16 && byteCount >= 16 { return allocate(byteCount, call: call) }
     // The dense heap aligns objects to no more than their size.
     if isDense, alignment <= 16 { return allocate(max(byteCount, alignment), call: call) }
-    if isPassThrough {
-      return mp_system_memalign(Int(bitPattern: alignment), Int(bitPattern: byteCount)) ?? exhausted(byteCount, call)
-    }
+    guard isPlain else { return allocateDiverted(byteCount, alignment: alignment, call) }
     guard byteCount <= UInt(Int.max), alignment <= UInt(Int.max) / 4 else {
       return exhausted(byteCount, call, alignment: alignment)
     }
@@ -106,7 +102,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   func allocateSlow(_ byteCount: UInt, _ call: StaticString) -> UnsafeMutableRawPointer? {
     if let pointer = takeNext(byteCount) { return pointer }
     guard start() else { return exhausted(byteCount, call) }
-    if isPassThrough { return mp_system_malloc(Int(bitPattern: byteCount)) ?? exhausted(byteCount, call) }
+    guard isPlain else { return allocateDiverted(byteCount, alignment: 1, call) }
     let pointer =
       byteCount <= SizeClass.largest
       ? allocateSmall(byteCount, SizeClass.index(byteCount)) : allocateLarge(byteCount)?.pointer
@@ -118,9 +114,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   @inline(__always)
   private func takeNext(_ byteCount: UInt) -> UnsafeMutableRawPointer? {
     let block = threadBlock()
-    guard self == .shared, byteCount <= SizeClass.largest, block.pointee.state == UInt(MP_THREAD_LIVE) else {
-      return nil
-    }
+    guard self == .shared, byteCount <= SizeClass.largest, block.heapRecord != mp_empty_heap_address() else { return nil }
     let heap = block.heapRecord.assumingMemoryBound(to: ThreadHeap.self)
     let sizeClass = SizeClass.index(byteCount)
     guard let pointer = heap.takeNext(sizeClass) else { return nil }
@@ -129,7 +123,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     return pointer
   }
 
-  private func allocateSmall(_ byteCount: UInt, _ sizeClass: Int) -> UnsafeMutableRawPointer? {
+  func allocateSmall(_ byteCount: UInt, _ sizeClass: Int) -> UnsafeMutableRawPointer? {
     if let heap = threadHeap() { return take(heap, byteCount, sizeClass) }
     // Past its exit handlers, or one thread too many.
     let registry = registry

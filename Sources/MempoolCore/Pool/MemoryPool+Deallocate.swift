@@ -78,8 +78,14 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   @inline(never) @usableFromInline
   func deallocateSlow(_ pointer: UnsafeMutableRawPointer?, _ call: CallName) {
     guard let pointer else { return }
-    if isPassThrough { return mp_system_free(pointer) }
+    guard isPlain else { return deallocateDiverted(pointer, call) }
     introduce(threadBlock())
+    deallocateLocated(pointer, call)
+  }
+
+  /// The same, of any pool that has memory of its own.
+  @inline(__always)
+  func deallocateLocated(_ pointer: UnsafeMutableRawPointer, _ call: CallName) {
     switch locate(pointer, call) {
     case .item(let slab, let item): slab.deallocate(item, call)
     case .run(let segment, let head, let count):
@@ -125,8 +131,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   /// Finds the live object that begins at `pointer`, in O(1); reports anything else and aborts.
   func locate(_ pointer: UnsafeRawPointer, _ call: CallName) -> Location {
     let address = UInt(bitPattern: pointer)
-    // acquire: pairs with start(_:_:)
-    guard state.loadAcquire() == MemoryPool.State.ready else { foreign(address, call) }
+    guard isReady else { foreign(address, call) }
     let segment: SegmentPointer
     if pointee.first.contains(address) {
       segment = pointee.first
@@ -179,7 +184,8 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     if rest >= reciprocal { misuse(call, address, "not the start of an object") }
     if item > UInt(slab.pointee.itemCount) { misuse(call, address, "never allocated") }
     if slab.link(item) != SlabPointer.taken || slab.isUncollected(item) {
-      misuse(call, address, item > UInt(slab.pointee.carved) ? "never allocated" : call.purpose.freed)
+      let wasNeverOut = item > UInt(slab.pointee.carved) || slab.isHardened && slab.wasNeverOut(item)
+      misuse(call, address, wasNeverOut ? "never allocated" : call.purpose.freed)
     }
     return .item(slab, item)
   }
@@ -195,8 +201,13 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     of pointer: UnsafeRawPointer?, call: StaticString = "usableSize", for purpose: Purpose = .use
   ) -> UInt {
     guard let pointer else { return 0 }
-    if isPassThrough { return UInt(mp_system_usable_size(UnsafeMutableRawPointer(mutating: pointer))) }
     let call = CallName(call, for: purpose)
+    guard isPlain else { return usableSizeDiverted(pointer, call) }
+    return usableSize(of: pointer, call)
+  }
+
+  @inline(__always)
+  func usableSize(of pointer: UnsafeRawPointer, _ call: CallName) -> UInt {
     switch locate(pointer, call) {
     case .item(let slab, _): return slab.pointee.itemSize
     case .run(_, _, let count): return count << Page.fragmentShift
@@ -214,7 +225,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   /// Whether `pointer` points into memory of this pool: not whether it is a live object. O(1), any address.
   public func owns(_ pointer: UnsafeRawPointer) -> Bool {
     let address = UInt(bitPattern: pointer)
-    guard state.loadAcquire() == MemoryPool.State.ready else { return false }  // acquire: pairs with start(_:_:)
+    guard isReady else { return false }
     if pointee.first.contains(address) { return true }
     switch AddressMap.owner(of: address) {
     case .segment(let segment): return segment.pointee.list == UInt(bitPattern: segments) && segment.contains(address)

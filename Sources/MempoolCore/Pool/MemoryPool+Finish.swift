@@ -5,6 +5,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   /// object that is still live is reported, the first of them by its address, and the process aborts. No other call on the
   /// pool may be running. O(pages), and O(items) of the slabs in use.
   public func finish(call: StaticString) {
+    if isReady { registry.releaseQuarantines(CallName(call)) }
     let live = firstLiveObject
     if live != 0 { misuse(call, live, "still live") }
     purge()
@@ -12,7 +13,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
 
   /// The address of some live object; 0 when there is none. Right only when no other call on the pool is running.
   private var firstLiveObject: UInt {
-    guard state.loadAcquire() == MemoryPool.State.ready else { return 0 }  // acquire: pairs with start(_:_:)
+    guard isReady else { return 0 }
     if fallbackLive.loadRelaxed() != 0, let address = fallbackSet.first { return address }
     if spans.liveCount.loadRelaxed() != 0, let span = spans.pointee.head { return span.pointee.address }
     var found: UInt = 0
@@ -40,7 +41,7 @@ extension UnsafeMutablePointer where Pointee == Segment {
       return heads == 0 ? 0 : start + UInt(heads.trailingZeroBitCount) << Page.fragmentShift
     case .longRun, .cache: return start
     case .dense: return DensePagePointer(bitPattern: start).unsafelyUnwrapped.pointee.liveBlocks == 0 ? 0 : start
-    case .longRunRest, .metadata: return 0
+    case .longRunRest, .metadata, .guardPage: return 0
     }
   }
 }

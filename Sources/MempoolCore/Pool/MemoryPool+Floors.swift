@@ -7,11 +7,18 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   /// A run of fragments that holds `byteCount` bytes, aligned to a fragment; nil when the pool is exhausted, with errno ENOMEM.
   /// Never a span. Any thread.
   public func allocateFragments(_ byteCount: UInt, call: StaticString) -> UnsafeMutableRawPointer? {
-    guard start(), !isPassThrough, byteCount <= Self.largestByteCount, let (run, _) = claimRun(byteCount, alignment: 1)
-    else {
-      return exhausted(byteCount, call, alignment: Page.fragmentByteCount, isRun: true)
+    guard start() else { return exhaustedOfFragments(byteCount, call) }
+    guard isPlain else {
+      return isHardened ? allocateHardenedRun(byteCount, call) : exhaustedOfFragments(byteCount, call)
+    }
+    guard byteCount <= Self.largestByteCount, let (run, _) = claimRun(byteCount, alignment: 1) else {
+      return exhaustedOfFragments(byteCount, call)
     }
     return UnsafeMutableRawPointer(bitPattern: run.address)
+  }
+
+  private func exhaustedOfFragments(_ byteCount: UInt, _ call: StaticString) -> UnsafeMutableRawPointer? {
+    exhausted(byteCount, call, alignment: Page.fragmentByteCount, isRun: true)
   }
 
   /// Gives a run of fragments back; what is none is reported and aborts. Nil is nothing to do.
@@ -34,6 +41,8 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       switch locate(pointer, call) {
       case .item, .dense: break
       case .system where fallbackSet.kind(of: UInt(bitPattern: pointer)) == .small: break
+      // What a hardened pool watches over takes a little more than was asked for.
+      case .run where isHardened && usableSize(of: pointer, call: call, for: .free) <= SizeClass.largest: break
       case .run, .span, .system: misuse(call, UInt(bitPattern: pointer), "not an object of the heap")
       }
     }

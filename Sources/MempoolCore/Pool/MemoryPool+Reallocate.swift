@@ -8,10 +8,16 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     _ pointer: UnsafeMutableRawPointer?, _ byteCount: UInt, call: StaticString = "reallocate"
   ) -> UnsafeMutableRawPointer? {
     guard let pointer else { return allocate(byteCount, call: call) }
-    // Asked for nothing, the system's frees: here that is a distinct object.
-    if isPassThrough {
-      return mp_system_realloc(pointer, Int(bitPattern: max(byteCount, 1))) ?? exhausted(byteCount, call)
-    }
+    guard isPlain else { return reallocateDiverted(pointer, byteCount, call) }
+    return reallocateLocated(pointer, byteCount, call) { move(pointer, $0, byteCount, call) }
+  }
+
+  /// The same, of any pool that has memory of its own; `move` takes to another place what has so many usable bytes.
+  @inline(__always)
+  func reallocateLocated(
+    _ pointer: UnsafeMutableRawPointer, _ byteCount: UInt, _ call: StaticString,
+    move: (UInt) -> UnsafeMutableRawPointer?
+  ) -> UnsafeMutableRawPointer? {
     let usable: UInt
     let name = CallName(call, for: .use)
     switch locate(pointer, name) {
@@ -37,12 +43,12 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       case .fault(let fault): misuse(name, UInt(bitPattern: pointer), fault.text(.use))
       }
       // As the heap says: it must move, even if it would fit.
-      return move(pointer, usable, byteCount, call)
+      return move(usable)
     case .system:
       usable = UInt(mp_system_usable_size(pointer))
     }
     if byteCount <= usable, byteCount >= usable / 2 { return pointer }
-    return move(pointer, usable, byteCount, call)
+    return move(usable)
   }
 
   private func move(

@@ -6,6 +6,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   public func goodSize(_ byteCount: UInt) -> UInt {
     let options = settledOptions
     if case .passThrough = options.backing { return byteCount }
+    if options.hardening != .off, options.smallObjects == .classes { return byteCount }
     if options.smallObjects == .dense, byteCount <= SizeClass.largest, let request = DenseRequest(byteCount) {
       return (request.units - 1) * DensePage.unitBytes
     }
@@ -23,10 +24,34 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
 
   /// What the pool was made with; before the shared pool has started, what the environment asks for.
   private var settledOptions: PoolOptions {
-    if self == .shared, state.loadAcquire() != MemoryPool.State.ready {  // acquire: pairs with start(_:_:)
+    if self == .shared, !isReady {
       return EnvironmentSettings.process.pointee.poolOptions
     }
     return pointee.options
+  }
+
+  /// Frees an object that was asked for with `byteCount` bytes; one that cannot have been is misuse: in a hardened pool any other size,
+  /// otherwise as far as sizes are rounded differently.
+  ///
+  /// - Parameter isExact: Whether it was not aligned: an alignment may have taken a much larger object.
+  public func deallocate(
+    _ pointer: UnsafeMutableRawPointer, byteCount: UInt, isExact: Bool, call: StaticString
+  ) {
+    let usable: UInt
+    var isExact = isExact
+    if isPlain {
+      usable = usableSize(of: pointer, CallName(call))
+    } else {
+      usable = usableSizeDiverted(pointer, CallName(call))
+      if isSizeKept(of: pointer) {
+        if byteCount != usable { misuse(call, UInt(bitPattern: pointer), "not of this size") }
+        isExact = false
+      }
+    }
+    if byteCount > usable || isExact && !isPlausible(byteCount, usable: usable) {
+      misuse(call, UInt(bitPattern: pointer), "not of this size")
+    }
+    deallocate(pointer, call: call)
   }
 
   /// Whether an object of `usable` bytes may have been asked for with `byteCount`. What was asked for is not kept: only how

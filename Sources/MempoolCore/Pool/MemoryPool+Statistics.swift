@@ -9,7 +9,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   public func statistics() -> PoolStatistics {
     var statistics = PoolStatistics()
     statistics.readSystemCounters()
-    guard state.loadAcquire() == MemoryPool.State.ready else { return statistics }  // acquire: pairs with start(_:_:)
+    guard isReady else { return statistics }
     statistics.generation = snapshots.fetchAddRelaxed(1) &+ 1
     statistics.classCount = UInt(SizeClass.count)
     for index in 0..<SizeClass.count { statistics.classes[index].itemSize = SizeClass.itemSize(index) }
@@ -43,7 +43,9 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
 
   private func count(_ segment: SegmentPointer, into statistics: inout PoolStatistics) {
     let pages = segment.pageCount.loadAcquire()  // acquire: pairs with grow(by:known:)
-    var touched: UInt = 0, arenaPageBytes: UInt = 0
+    var touched: UInt = 0, arenaPageBytes: UInt = 0, guards: UInt = 0
+    // Of runs that a hardened pool's threads gave back, and that are not free yet.
+    var waitingBytes: UInt = 0
     for page in 0..<pages {
       if segment.pointee.touched.advanced(by: Int(page / 64)).loadRelaxed() >> (page % 64) & 1 != 0 { touched &+= 1 }
       let entry = segment.entry(page)
@@ -54,6 +56,10 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
         continue
       }
       let kind = entry.kind
+      if kind == .guardPage {
+        guards &+= 1
+        continue
+      }
       if kind == .fragments && entry.heads.loadRelaxed() | entry.lasts.loadRelaxed() == 0 { continue }
       let bytes = UInt(segment.pointee.bitmap.value(ofCell: Int(page)).nonzeroBitCount) << Page.fragmentShift
       statistics.activeBytes &+= bytes
@@ -61,13 +67,19 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       if kind == .metadata || kind == .dense { continue }
       statistics.allocatedBytes &+= bytes
       statistics.runBytes &+= bytes
+      if kind == .longRun, isHardened, LargeNote.isGivenBack(entry.slab) {
+        waitingBytes &+= entry.base.loadRelaxed() << Page.fragmentShift
+      }
     }
+    statistics.runBytes = statistics.runBytes.minus(waitingBytes)
+    statistics.allocatedBytes = statistics.allocatedBytes.minus(waitingBytes)
+    statistics.cachedBytes &+= waitingBytes
     let bitmapBytes = AtomicBitmap.byteCount(cellCount: Int(pages), runLengths: SegmentLayout.runLengths)
     let tables = pages &* UInt(MemoryLayout<PageEntry>.stride) &+ UInt(bitmapBytes) &+ (pages &+ 63) / 64 &* 8
     let arenaBytes = segment.arena.usedBytes.loadRelaxed()
     statistics.metadataBytes &+= tables &+ arenaBytes
     // What of the arena lies in pages has been counted with them.
-    statistics.committedBytes &+= touched << Page.shift &+ tables &+ arenaBytes.minus(arenaPageBytes)
+    statistics.committedBytes &+= touched.minus(guards) << Page.shift &+ tables &+ arenaBytes.minus(arenaPageBytes)
     statistics.mappedBytes &+= segment.pointee.byteCount
     statistics.peakActiveBytes &+= segment.peakPages.loadRelaxed() << Page.shift
     statistics.purgedBytes &+= segment.purgedBytes.loadRelaxed()
@@ -92,12 +104,14 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       let cell = AtomicPointer(slab, word: Slab.linksWord + Int(links) + index)
       uncollected &+= UInt((~cell.loadRelaxed()).nonzeroBitCount)
     }
+    let pushed = uncollected
+    if isHardened { uncollected &+= slab.givenBackCount(capacity, notesWord: links &+ cells) }
     let live = taken.minus(uncollected), pageBytes = pages << Page.shift
     statistics.classes[sizeClass].slabs &+= 1
     statistics.classes[sizeClass].capacity &+= capacity
     statistics.classes[sizeClass].liveItems &+= live
     statistics.allocatedBytes &+= live &* itemSize
-    statistics.remoteFreesPushed &+= uncollected
+    statistics.remoteFreesPushed &+= pushed
     if live > 0 { statistics.activeBytes &+= pageBytes }
     if registry.isOwned(heap.pointee.index) {
       statistics.cachedBytes &+= capacity.minus(live) &* itemSize
@@ -142,7 +156,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   /// Whether everything that can be compared agrees: bitmaps and hints, each slab's free set, cells and count, lists and
   /// places, pages and their owners, spans, heaps, records, and the address map's entries of all of them. Only when no other call on the pool is running; what is broken goes to standard error.
   public func checkInvariants() -> Bool {
-    guard state.loadAcquire() == MemoryPool.State.ready else { return true }  // acquire: pairs with start(_:_:)
+    guard isReady else { return true }
     return Process.withoutPurger { checkParts() }
   }
 

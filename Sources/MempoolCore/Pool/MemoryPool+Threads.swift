@@ -7,7 +7,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     let block = threadBlock()
     if self == .shared {
       if block.pointee.state == UInt(MP_THREAD_LIVE) {
-        return block.heapRecord.assumingMemoryBound(to: ThreadHeap.self)
+        return block.ownHeapRecord.assumingMemoryBound(to: ThreadHeap.self)
       }
       return block.pointee.state == UInt(MP_THREAD_NEW) ? startThread(block) : nil
     }
@@ -36,14 +36,14 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   func ownedHeap() -> ThreadHeapPointer? {
     let block = threadBlock()
     guard block.pointee.state == UInt(MP_THREAD_LIVE) || self != .shared else { return nil }
-    if self == .shared { return block.heapRecord.assumingMemoryBound(to: ThreadHeap.self) }
+    if self == .shared { return block.ownHeapRecord.assumingMemoryBound(to: ThreadHeap.self) }
     let entry = mp_thread_recent(block)[Int(pointee.id) % Int(MP_THREAD_RECENT)]
     return entry.owner == pointee.id ? entry.value?.assumingMemoryBound(to: ThreadHeap.self) : nil
   }
 
   /// The heap that a thread has in this pool already. O(heaps): threads remember the pools that they used last.
   func ownHeap(of block: ThreadBlock) -> ThreadHeapPointer? {
-    guard state.loadRelaxed() == MemoryPool.State.ready else { return nil }
+    guard state.loadRelaxed() & MemoryPool.State.owning != 0 else { return nil }
     for index in 0..<registry.count {
       guard let heap = registry.heap(index), heap.owner.loadRelaxed() == UInt(bitPattern: block) else { continue }
       // Adopted beside another, it is not the first.
@@ -70,8 +70,12 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     guard start(), !isPassThrough else { return nil }
     Process.number(block)
     guard let heap = registry.acquire(for: block) else { return nil }
-    show(block)
-    block.pointee.heap = UInt(bitPattern: heap)
+    block.pointee.own = UInt(bitPattern: heap)
+    // In a hardened pool a thread goes on seeing the empty heap, and no page: so everything takes the slow path, which tells.
+    if isPlain {
+      show(block)
+      block.pointee.heap = UInt(bitPattern: heap)
+    }
     block.pointee.state = UInt(MP_THREAD_LIVE)
     Process.threadBegan(block)
     mp_thread_exit_arm()  // may allocate

@@ -22,10 +22,14 @@ public struct MemoryPool {
     /// With the number of the process above it.
     static var starting: UInt { 1 }
     static var ready: UInt { 2 }
-    static var passThrough: UInt { 3 }
+    static var passThrough: UInt { 4 }
+    /// Ready, and every call takes another way: MemoryPool+Diverted.swift.
+    static var hardened: UInt { 6 }
 
-    static var kind: UInt { 3 }
-    static var processShift: UInt { 2 }
+    /// Set where the pool has memory of its own: ready, or hardened.
+    static var owning: UInt { 2 }
+    static var kind: UInt { 7 }
+    static var processShift: UInt { 3 }
   }
 }
 
@@ -59,6 +63,18 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   public static var shared: MemoryPoolPointer { mp_process_address().assumingMemoryBound(to: MemoryPool.self) }
 
   var isPassThrough: Bool { state.loadRelaxed() == MemoryPool.State.passThrough }
+
+  var isHardened: Bool { state.loadRelaxed() == MemoryPool.State.hardened }
+
+  /// Whether this is the usual pool: one that has started, has memory of its own and is not hardened.
+  @inline(__always)
+  var isPlain: Bool { state.loadRelaxed() == MemoryPool.State.ready }
+
+  /// Whether it has started, and has memory of its own.
+  @inline(__always)
+  var isReady: Bool {
+    state.loadAcquire() & MemoryPool.State.owning != 0  // acquire: pairs with start(_:_:)
+  }
 
   var isDense: Bool { pointee.options.smallObjects == .dense }
 
@@ -152,14 +168,15 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     segments.insert(segment)
     // A heap is about 3 KiB, and a thread that finds none left uses the late one.
     let heaps = min(max(segment.pointee.pageCapacity / 8, 8), 16384)
-    guard registry.start(segments, metadata: segment, capacity: heaps) else { return false }
+    guard registry.start(segments, metadata: segment, capacity: heaps, options.hardening) else { return false }
     // Of memory that cannot grow, something must be left for objects.
     let isFull = segment.usedPages.loadRelaxed() >= segment.pointee.pageCapacity
     if segment.pointee.backing != .elastic, isFull { return false }
     spans.initialize(to: SpanList(metadata: segment))
     fallbackSet.initialize(to: FallbackSet())
     place(options, segment)
-    state.storeRelease(MemoryPool.State.ready)  // release: pairs with the acquire in start()
+    let ready = options.hardening == .off ? MemoryPool.State.ready : MemoryPool.State.hardened
+    state.storeRelease(ready)  // release: pairs with the acquire in start()
     return true
   }
 
@@ -187,7 +204,8 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   /// bytes returned.
   @discardableResult
   public func purge() -> UInt {
-    guard state.loadAcquire() == MemoryPool.State.ready else { return 0 }  // acquire: pairs with start(_:_:)
+    guard isReady else { return 0 }
+    registry.releaseQuarantines(CallName("purge"))
     if let heap = threadHeap(), heap != registry.late {
       heap.drain()
       heap.unseat()

@@ -37,6 +37,7 @@ public struct PoolOptions: Sendable {
   public var backing: Backing = .elastic(reserve: 0)
   public var exhaustion: Exhaustion = .fail
   public var smallObjects: SmallObjects = .classes
+  public var hardening: Hardening = .off
   /// Passes that a claim makes over a full bitmap beyond the first; nil: `MPMAXRETRIES`, or 3.
   public var maxRetries: UInt?
   /// Nanoseconds that it sleeps before each; nil: `MPWAITTIME`, or 1000.

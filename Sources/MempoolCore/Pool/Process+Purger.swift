@@ -76,8 +76,7 @@ extension Process {
   private static func forEachElasticPool(_ body: (MemoryPoolPointer) -> Void) {
     lock.withLock {
       forEachPool { pool in
-        // acquire: pairs with start(_:_:)
-        if pool.state.loadAcquire() == MemoryPool.State.ready, pool.isElastic { body(pool) }
+        if pool.isReady, pool.isElastic { body(pool) }
       }
     }
   }

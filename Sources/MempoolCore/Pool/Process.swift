@@ -59,8 +59,7 @@ enum Process {
     var isFound = false
     lock.withLock {
       forEachPool { pool in
-        // acquire: pairs with start(_:_:)
-        guard !isFound, pool.state.loadAcquire() == MemoryPool.State.ready else { return }
+        guard !isFound, pool.isReady else { return }
         let finding = pool.fallbackSet.finding(address)
         isFound = finding == .live || finding == .inside || pool.pointee.first.contains(address)
       }
@@ -137,14 +136,15 @@ enum Process {
   static func threadExits() {
     let block = threadBlock()
     let wasLive = block.pointee.state == UInt(MP_THREAD_LIVE)
-    let heap = block.heapRecord.assumingMemoryBound(to: ThreadHeap.self)
+    let heap = UnsafeMutableRawPointer(bitPattern: block.pointee.own)?.assumingMemoryBound(to: ThreadHeap.self)
     block.pointee.state = UInt(MP_THREAD_DEAD)
     block.pointee.heap = UInt(bitPattern: mp_empty_heap_address())
+    block.pointee.own = 0
     block.pointee.base = 0
     block.pointee.byte_count = 0
     block.pointee.beside = 0
     for slot in 0..<Int(MP_THREAD_RECENT) { mp_thread_recent(block)[slot].owner = 0 }
-    if wasLive { heap.abandonAll() }
+    if wasLive { heap?.abandonAll() }
     defer { threadEnded(block) }
     guard block.pointee.registered > 0 else { return }
     // Under the lock: a pool that is being destroyed by another thread is in the list, or its heaps are no concern any more.
@@ -164,11 +164,13 @@ enum Process {
     body(lock)
     forEachCache { body($0.growth) }
     forEachPool { pool in
-      guard pool.state.loadRelaxed() == MemoryPool.State.ready else { return }
+      guard pool.isReady else { return }
       body(pool.registry.lateLock)
       body(pool.registry.creation)
       for index in 0..<pool.registry.count {
-        if let heap = pool.registry.heap(index) { body(heap.dense.mutex) }
+        guard let heap = pool.registry.heap(index) else { continue }
+        body(heap.dense.mutex)
+        if let quarantine = heap.quarantine { body(quarantine.mutex) }
       }
       body(pool.segments.mutex)
       body(pool.spans.mutex)
@@ -207,12 +209,13 @@ enum Process {
     forEachCache { $0.forkedChild(own: UInt(bitPattern: threadBlock())) }
     let block = threadBlock()
     forEachPool { pool in
-      guard pool.state.loadRelaxed() == MemoryPool.State.ready else { return }
+      guard pool.isReady else { return }
       pool.segments.first { segment in
         segment.purging.storeRelaxed(0)
         return false
       }
       pool.registry.recoverAfterFork(own: block)
+      if pool.isHardened { pool.spans.recoverAfterFork() }
     }
   }
 }

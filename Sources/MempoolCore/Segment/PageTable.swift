@@ -20,6 +20,8 @@ public enum Page {
 /// | `base` | first item, less one item | first fragments of runs | fragments in the run | 0 |
 /// | `slab` | its slab | last fragments of runs | 0 | its owner's record |
 /// | `heap` | its heap | kind, and pages back to a run's head | kind | kind, and pages back |
+///
+/// In a hardened pool `slab` of the first page of a long run is its ``LargeNote``.
 public struct PageEntry {
   public var reciprocal: AtomicWord
   public var base: AtomicWord
@@ -43,6 +45,8 @@ public enum PageKind: UInt {
   case dense = 4
   /// A page of the segment's own metadata.
   case metadata = 5
+  /// A page behind a slab that nobody may access.
+  case guardPage = 6
 }
 
 extension UnsafeMutablePointer where Pointee == PageEntry {

@@ -11,6 +11,10 @@ struct Span {
   var list: SpanListPointer
   var next: SpanPointer?
   var previous: SpanPointer?
+  var note = AtomicWord()  // 5: LargeNote, in a hardened pool
+  // Bytes of address space in front of it and behind it that nobody may access, and that go with it.
+  var front: UInt = 0
+  var back: UInt = 0
 }
 
 typealias SpanPointer = UnsafeMutablePointer<Span>
@@ -66,30 +70,82 @@ extension UnsafeMutablePointer where Pointee == SpanList {
     }
     let address = UInt(bitPattern: memory)
     record.initialize(to: Span(address: address, byteCount: size, list: self, next: nil, previous: nil))
-    guard AddressMap.set(AddressMap.word(record), from: address, to: address + size) else {
+    guard enter(record) else {
       _ = mp_pages_release(memory, Int(size))
       pointee.metadata.deallocateMetadata(block, UInt(MemoryLayout<Span>.size))
       return nil
     }
+    return record
+  }
+
+  private func enter(_ record: SpanPointer) -> Bool {
+    let address = record.pointee.address, size = record.pointee.byteCount
+    guard AddressMap.set(AddressMap.word(record), from: address, to: address + size) else { return false }
     mutex.withLock {
       link(record)
       forget(address)
     }
     count(1, size)
-    return record
+    return true
+  }
+
+  /// The same between two stretches of address space that nobody may access: at least a granule and a page.
+  func allocateGuarded(_ byteCount: UInt, alignment: UInt) -> SpanPointer? {
+    let front = max(alignment, AddressMap.granule), back = UInt(mp_system_page_size())
+    guard let size = Self.rounded(byteCount), size <= UInt(Int.max) - front - back else { return nil }
+    guard let block = pointee.metadata.allocateMetadata(UInt(MemoryLayout<Span>.size)) else { return nil }
+    let record = UnsafeMutableRawPointer(bitPattern: block).unsafelyUnwrapped.assumingMemoryBound(to: Span.self)
+    if let place = mp_pages_reserve(Int(front + size + back), Int(front)) {
+      let address = UInt(bitPattern: place) + front
+      record.initialize(to: Span(address: address, byteCount: size, list: self, next: nil, previous: nil))
+      record.pointee.front = front
+      record.pointee.back = back
+      if mp_pages_commit(Self.memory(address), Int(size)) == 0, enter(record) { return record }
+      _ = mp_pages_release(place, Int(front + size + back))
+    }
+    pointee.metadata.deallocateMetadata(block, UInt(MemoryLayout<Span>.size))
+    return nil
+  }
+
+  /// Takes the memory of a span that its user gave back, and leaves its addresses to nobody: any access is a fault. False: the
+  /// system refuses. By the thread that took it back.
+  func setAside(_ span: SpanPointer) -> Bool {
+    guard mp_pages_guard(Self.memory(span.pointee.address), Int(span.pointee.byteCount)) == 0 else { return false }
+    count(0 &- 1, 0 &- span.pointee.byteCount)
+    LargeNote.setQuarantined(span.note)
+    return true
+  }
+
+  /// In a forked child, by its only thread: gives back what another thread was about to give back, or had set aside.
+  func recoverAfterFork() {
+    var next = pointee.head
+    while let span = next {
+      next = span.pointee.next
+      if LargeNote.isGivenBack(span.note), take(span) { deallocate(span) }
+    }
+    // Who set one aside may have been about to count it.
+    var spans: UInt = 0, bytes: UInt = 0
+    next = pointee.head
+    while let span = next {
+      next = span.pointee.next
+      spans += 1
+      bytes &+= span.pointee.byteCount
+    }
+    liveCount.storeRelaxed(spans)
+    liveBytes.storeRelaxed(bytes)
   }
 
   /// Unmaps a span. Only one thread may; the pool's front door sees to it by ``take(_:)``.
   func deallocate(_ span: SpanPointer) {
     let address = span.pointee.address, size = span.pointee.byteCount
-    let memory = UnsafeMutableRawPointer(bitPattern: address).unsafelyUnwrapped
+    let memory = Self.memory(address - span.pointee.front), total = span.pointee.front + size + span.pointee.back
     mutex.withLock {
       unlink(span)
       remember(address)
     }
-    count(0 &- 1, 0 &- size)
+    if !LargeNote.isQuarantined(span.note) { count(0 &- 1, 0 &- size) }
     // A kernel that cannot split its map of areas may refuse; the memory at least goes back.
-    if mp_pages_release(memory, Int(size)) != 0 { _ = mp_pages_purge(memory, Int(size)) }
+    if mp_pages_release(memory, Int(total)) != 0 { _ = mp_pages_purge(memory, Int(total)) }
     pointee.metadata.deallocateMetadata(UInt(bitPattern: span), UInt(MemoryLayout<Span>.size))
   }
 
@@ -229,8 +285,10 @@ extension UnsafeMutablePointer where Pointee == SpanList {
     while let span = next {
       guard span.checkInvariants(self) else { return false }
       if span.pointee.previous != previous { return broken("links that disagree") }
-      spans += 1
-      bytes &+= span.pointee.byteCount
+      if !LargeNote.isQuarantined(span.note) {
+        spans += 1
+        bytes &+= span.pointee.byteCount
+      }
       if spans > liveCount.loadRelaxed() { break }
       previous = span
       next = span.pointee.next
@@ -254,6 +312,8 @@ extension UnsafeMutablePointer where Pointee == SpanList {
 }
 
 extension UnsafeMutablePointer where Pointee == Span {
+  var note: AtomicPointer { AtomicPointer(self, word: 5) }
+
   func contains(_ address: UInt) -> Bool { address &- pointee.address < pointee.byteCount }
 
   /// Whether the span is `list`'s, and the address map leads to it from all of its addresses.

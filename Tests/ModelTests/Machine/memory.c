@@ -294,6 +294,12 @@ void mp_store16_relaxed(uint16_t *address, uint16_t value) {
   part((uintptr_t)address, sizeof *address, true);
   *address = value;
 }
+uint16_t mp_compare_and_swap16_relaxed(uint16_t *address, uint16_t expected, uint16_t desired) {
+  part((uintptr_t)address, sizeof *address, true);
+  uint16_t seen = *address;
+  if (seen == expected) *address = desired;
+  return seen;
+}
 
 void mp_model_write(void *address, mp_word value) {
   plain_access((uintptr_t)address, sizeof value, true);
