@@ -38,17 +38,18 @@ static size_t itemBytes(size_t size) {
 
 // Takes and frees objects of a size until what was freed before is handed out again, or has left the quarantine.
 static void churn(size_t size) {
-  for (int i = 0; i < 2000; i++) {
-    void *objects[4];
-    for (int j = 0; j < 4; j++) objects[j] = hide(malloc(size));
-    for (int j = 0; j < 4; j++) free(objects[j]);
+  static void *objects[20000];
+  int count = size > 5000 ? 4 : 20000;
+  for (int i = 0; i < 10; i++) {
+    for (int j = 0; j < count; j++) objects[j] = hide(malloc(size));
+    for (int j = 0; j < count; j++) free(objects[j]);
   }
 }
 
 static void overflowSmall(void) {
   char *p = hide(malloc(small));
   EXPECT("free(%p): written behind its end", (void *)p);
-  p[small] = 1;
+  p[small] = (char)~p[small];
   free(p);
 }
 
@@ -63,7 +64,7 @@ static void overflowSmallFull(void) {
 static void overflowSmallRealloc(void) {
   char *p = hide(malloc(small));
   EXPECT("realloc(%p): written behind its end", (void *)p);
-  p[small] = 1;
+  p[small] = (char)~p[small];
   hide(realloc(p, 500));
 }
 
@@ -85,7 +86,7 @@ static void overflowSlab(void) {
 static void overflowLarge(void) {
   char *p = hide(malloc(large));
   EXPECT("free(%p): written behind its end", (void *)p);
-  p[large] = 1;
+  p[large] = (char)~p[large];
   free(p);
 }
 

@@ -18,14 +18,14 @@ static void make(mp_backing_t backing, unsigned level) {
 static void overflowSmall(void) {
   char *p = hide(mp_pool_malloc(pool, small));
   EXPECT("mp_pool_free(%p): written behind its end", (void *)p);
-  p[small] = 1;
+  p[small] = (char)~p[small];
   mp_pool_free(pool, p);
 }
 
 static void overflowLarge(void) {
   char *p = hide(mp_pool_malloc(pool, large));
   EXPECT("mp_pool_realloc(%p): written behind its end", (void *)p);
-  p[large + 3] = 1;
+  p[large + 3] = (char)~p[large + 3];
   hide(mp_pool_realloc(pool, p, 10));
 }
 

@@ -44,6 +44,9 @@ void mp_system_fail_every(mp_word n);
 // Testing: no single reservation above this many bytes succeeds; 0 turns it off.
 void mp_system_reserve_limit(size_t byte_count);
 
+// The C library's memset: with Embedded Swift's own means clearing is a loop of bytes.
+MP_INLINE void mp_memory_clear(void *_Nonnull address, size_t byte_count) { __builtin_memset(address, 0, byte_count); }
+
 // --- Waiting.
 void mp_futex_wait(mp_word *_Nonnull address, mp_word expected);                // may return early
 void mp_futex_wait_for(mp_word *_Nonnull address, mp_word expected, uint64_t nanoseconds);  // may return early

@@ -84,6 +84,7 @@ extension UnsafeMutablePointer where Pointee == Slab {
     setLink(first == 1 ? count : first - 1, 0)
     pointee.carved = UInt16(count)
     pointee.head = UInt16(first)
+    fenceCompiler()
   }
 
   /// In a forked child, before the free set is made anew: items that no thread has are free.

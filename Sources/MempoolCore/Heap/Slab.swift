@@ -181,6 +181,8 @@ extension UnsafeMutablePointer where Pointee == Slab {
     slab.pointee.pageCount = pages
     slab.pointee.recordBytes = recordBytes
     for cell in 0..<Int(cells) { AtomicPointer(slab.pointee.cells + cell).storeRelaxed(Cell.busy) }
+    // Before the pages name it: a fork in another thread finds it whole, or not at all.
+    if hardening != .off { slab.harden(links + cells, hasGuard, secret) }
     let reciprocal = UInt.max / itemSize &+ 1  // ⌈2^64 / itemSize⌉, as no item size is 1
     for page in 0..<pages {
       let entry = segment.entry(of: run.address + page << Page.shift)
@@ -189,7 +191,6 @@ extension UnsafeMutablePointer where Pointee == Slab {
       entry.heap.storeRelaxed(UInt(bitPattern: heap))
       entry.reciprocal.storeRelaxed(reciprocal)
     }
-    if hardening != .off { slab.harden(links + cells, hasGuard, secret) }
     return slab
   }
 

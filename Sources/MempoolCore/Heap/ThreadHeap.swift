@@ -351,7 +351,8 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     var others: UInt = 0
     let registry = pointee.registry
     for index in 1..<max(registry.count, 1) { others += registry.heap(index)?.releaseSpares() ?? 0 }
-    return wasTold || hadWaiting || hadRuns || hadSpares || others > 0 || densePages > 0 || slabs.loadRelaxed() != slabsBefore
+    return wasTold || hadWaiting || hadRuns || hadSpares || others > 0 || densePages > 0
+      || slabs.loadRelaxed() != slabsBefore
   }
 
   /// Gives the heap up, its free sets as they are, for whoever adopts it. By the owner, after ``unseat()``. After a visit to an

@@ -28,26 +28,48 @@ struct Canary {
     pattern = Hardening.scramble(secret, address) | 0x0101_0101_0101_0101
   }
 
-  private func byte(_ address: UInt) -> UInt8 { UInt8(truncatingIfNeeded: pattern &>> (address & 7 &* 8)) }
+  @inline(__always)
+  private func byte(_ address: UInt) -> UInt8 { UInt8(truncatingIfNeeded: pattern &>> ((address & 7) &* 8)) }
 
-  private func pointer(_ address: UInt) -> UnsafeMutablePointer<UInt8> {
+  @inline(__always)
+  private func bytes(_ address: UInt) -> UnsafeMutablePointer<UInt8> {
     UnsafeMutablePointer(bitPattern: address).unsafelyUnwrapped
   }
 
+  @inline(__always)
+  private func words(_ address: UInt) -> UnsafeMutablePointer<UInt> {
+    UnsafeMutablePointer(bitPattern: address).unsafelyUnwrapped
+  }
+
+  // Bytes up to a word, then words: `end` is a multiple of 8.
+
   func write() {
     var next = start
+    while next & 7 != 0, next < end {
+      bytes(next).pointee = byte(next)
+      next &+= 1
+    }
     while next < end {
-      pointer(next).pointee = byte(next)
-      next += 1
+      words(next).pointee = pattern
+      next &+= 8
     }
   }
 
   /// What of it is not as it was written; nil: all is.
   var damage: Damage? {
     var next = start
-    while next < end, pointer(next).pointee == byte(next) { next += 1 }
-    if next == end { return nil }
+    while next & 7 != 0, next < end, bytes(next).pointee == byte(next) { next &+= 1 }
+    if next & 7 == 0 {
+      while next < end, words(next).pointee == pattern { next &+= 8 }
+    }
+    return next < end ? kind(from: next) : nil
+  }
+
+  // `first` is where the first byte that is not as it was lies, or the word that it is in.
+  private func kind(from first: UInt) -> Damage {
+    var next = first
+    while bytes(next).pointee == byte(next) { next &+= 1 }
     // Behind a first byte that is whole, and up to the last one.
-    return hasNext && next > start && pointer(end - 1).pointee != byte(end - 1) ? .beforeTheNext : .behindTheEnd
+    return hasNext && next > start && bytes(end - 1).pointee != byte(end - 1) ? .beforeTheNext : .behindTheEnd
   }
 }

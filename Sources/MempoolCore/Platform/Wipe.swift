@@ -18,7 +18,7 @@ enum Wipe {
   }
 
   private static func write(_ address: UInt, _ byteCount: UInt) {
-    pointer(address).initializeMemory(as: UInt8.self, repeating: 0, count: Int(byteCount))
+    mp_memory_clear(pointer(address), Int(byteCount))
   }
 
   private static func pointer(_ address: UInt) -> UnsafeMutableRawPointer {
@@ -29,7 +29,11 @@ enum Wipe {
   static func isClear(_ address: UInt, _ byteCount: UInt) -> Bool {
     let words = pointer(address).assumingMemoryBound(to: UInt.self)
     var seen: UInt = 0
-    for index in 0..<Int(byteCount / 8) { seen |= words[index] }
+    var index = 0
+    while index < Int(bitPattern: byteCount &>> 3) {
+      seen |= words[index]
+      index &+= 1
+    }
     return seen == 0
   }
 }

@@ -75,7 +75,8 @@ public enum EnvironmentVariable: UInt, Sendable {
     case .harden:
       Row(
         "MEMPOOL_HARDEN", .choice("0|1|2|3"), standard: "0",
-        "1: zeroes what is freed, finds later writes; 2: also checks what lies behind, delays reuse; 3: also guard pages.")
+        "1: zeroes what is freed, finds later writes; 2: also checks what lies behind, delays reuse; 3: also guard pages."
+      )
     case .purgeDelay:
       Row(
         "MEMPOOL_PURGE_DELAY", .number(minimum: 0, maximum: 86_400_000), unit: "ms", standard: "1000",
