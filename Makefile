@@ -13,14 +13,19 @@ THREADS ?=
 SEED ?=
 SANITIZE ?= thread
 
+# make libraries, make install: 1: valgrind's memcheck sees objects (docs/valgrind.md).
+VALGRIND ?=
+
 # make model: FULL=1 explores further.
 FULL ?=
 # make soak: how long. make fuzz: KEEP=1 replaces the corpus by what was found.
 HOURS ?= 8
 KEEP ?=
 
+comma := ,
 # Sets of flags that would overwrite each other's objects keep apart: .build is for `swift build` by hand.
-INTERPOSER := .build-interposer
+INTERPOSER := $(if $(VALGRIND),.build-valgrind,.build-interposer)
+TRAITS := Interposer$(if $(VALGRIND),$(comma)Valgrind)
 COMMAND := .build-command
 TESTS := .build-test
 STAGE := $(CURDIR)/.build-stage
@@ -36,6 +41,7 @@ help: ## Print this
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 	@echo 'Variables:'
 	@echo '  PREFIX=dir     make install: where to ($(PREFIX)); DESTDIR is put before it'
+	@echo '  VALGRIND=1     make libraries, make install: memcheck sees objects (docs/valgrind.md)'
 	@echo '  SECONDS=n SCENARIO=name THREADS=n SEED=n SANITIZE=thread|address|none'
 	@echo '                 make stress ($(SECONDS) seconds of $(SCENARIO), SANITIZE=$(SANITIZE))'
 	@echo '  FULL=1         make model: explores further'
@@ -116,7 +122,7 @@ clean: ## Remove everything that was built
 
 # What every build stands on. Debian's gcc only recommends the C library's headers, and recommendations are not installed.
 ground:
-	@scripts/need libatomic-ops-dev pkg-config gcc libc6-dev binutils git ca-certificates
+	@scripts/need libatomic-ops-dev pkg-config gcc libc6-dev binutils git ca-certificates $(if $(VALGRIND),valgrind)
 
 # A shared library shows what its list of exports names and nothing else: the Embedded runtime's own symbols, preloaded into a
 # Swift program, would replace the real ones. All symbols are bound when it is loaded: binding one during the first malloc
@@ -126,7 +132,7 @@ ground:
 # linker does not notice that only the list has changed.
 define shared-library
 @[ ! $(INTERPOSER)/$(1).map -nt $(INTERPOSER)/release/lib$(1).so ] || rm -f $(INTERPOSER)/release/lib$(1).so
-$(SWIFT) build -c release --traits Interposer --scratch-path $(INTERPOSER) --product $(1) -Xswiftc -use-ld=lld \
+$(SWIFT) build -c release --traits $(TRAITS) --scratch-path $(INTERPOSER) --product $(1) -Xswiftc -use-ld=lld \
   -Xswiftc -Xfrontend -Xswiftc -function-sections -Xlinker --gc-sections \
   -Xlinker -soname=$(2) -Xlinker --version-script=$(abspath $(INTERPOSER))/$(1).map -Xlinker -z -Xlinker now \
   -Xlinker -z -Xlinker nodelete

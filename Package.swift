@@ -38,6 +38,7 @@ let package = Package(
   traits: [
     .trait(name: "CommandLine", description: "Builds the command `mempool`, which needs swift-argument-parser."),
     .trait(name: "Interposer", description: "Compiles the engine as Embedded Swift, for the shared libraries."),
+    .trait(name: "Valgrind", description: "Tells valgrind's memcheck of every object, which needs valgrind's headers."),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
@@ -53,7 +54,13 @@ let package = Package(
       dependencies: ["CAtomicOps"],
       cSettings: [.define("MP_INTERPOSER", .when(traits: ["Interposer"]))]
     ),
-    .target(name: "MempoolCore", dependencies: ["CMempoolShims"], swiftSettings: engineSettings),
+    // Valgrind's headers: nothing looks for them without the trait.
+    .systemLibrary(name: "CValgrind"),
+    .target(
+      name: "MempoolCore",
+      dependencies: ["CMempoolShims", .target(name: "CValgrind", condition: .when(traits: ["Valgrind"]))],
+      swiftSettings: engineSettings
+    ),
     .target(name: "CMempoolHeaders", path: "Sources/CMempool", sources: ["header.c"], publicHeadersPath: "include"),
     .target(
       name: "CMempool",

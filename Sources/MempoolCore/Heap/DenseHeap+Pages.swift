@@ -93,8 +93,8 @@ extension UnsafeMutablePointer where Pointee == DenseHeap {
 
   /// The heap in figures, right at one moment. Any thread.
   func statistics() -> DenseHeapStatistics {
-    mutex.lock()
-    defer { mutex.unlock() }
+    enter()
+    defer { leave() }
     return DenseHeapStatistics(
       pages: pointee.pageCount, liveBlocks: pointee.liveBlocks, liveUnits: pointee.liveUnits,
       freeUnits: pointee.pageCount * DensePage.capacity - pointee.liveUnits, largestRun: room.largestRun)
@@ -102,8 +102,8 @@ extension UnsafeMutablePointer where Pointee == DenseHeap {
 
   /// Whether all pages, the tree of those with room, and the counters agree. O(blocks), under the lock.
   func checkInvariants() -> Bool {
-    mutex.lock()
-    defer { mutex.unlock() }
+    enter()
+    defer { leave() }
     var (pages, withRoom, emptyPages, liveBlocks, liveUnits): (UInt, UInt, UInt, UInt, UInt) = (0, 0, 0, 0, 0)
     var previous: DensePagePointer?
     var next = pointee.pages

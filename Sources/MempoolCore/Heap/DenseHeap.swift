@@ -58,10 +58,23 @@ extension UnsafeMutablePointer where Pointee == DenseHeap {
   var mutex: MutexPointer { (UnsafeMutableRawPointer(self) + 8).assumingMemoryBound(to: Mutex.self) }
   private var room: DensePageTree { DensePageTree(heap: self) }
 
+  /// Takes the lock. What happens until ``leave()`` in pages, free memory and headers among live objects, memcheck is not to report.
+  func enter() {
+    mutex.lock()
+    Memcheck.silence()
+  }
+
+  func leave() {
+    Memcheck.listen()
+    mutex.unlock()
+  }
+
   /// The heap whose page `address` lies in; nil when that is no page of any. No lock: a page's heap does not change while
   /// one of its objects is live.
   static func owner(of address: UInt) -> DenseHeapPointer? {
     let page = DensePagePointer.unchecked(of: address)
+    Memcheck.silence()
+    defer { Memcheck.listen() }
     return page.isSealed ? page.pointee.heap : nil
   }
 
@@ -69,8 +82,8 @@ extension UnsafeMutablePointer where Pointee == DenseHeap {
   /// there is no memory, and, without a look at the heap, above ``DenseHeap/maxByteCount`` or an alignment of 16.
   func allocate<Source: DensePageSource>(_ byteCount: UInt, alignment: UInt = 1, from source: Source) -> UInt? {
     guard let request = DenseRequest(byteCount, alignment: alignment) else { return nil }
-    mutex.lock()
-    defer { mutex.unlock() }
+    enter()
+    defer { leave() }
     if let address = take(request) { return address }
     guard let page = source.claimPage() else { return nil }
     adopt(DensePagePointer(bitPattern: page).unsafelyUnwrapped)
@@ -80,8 +93,8 @@ extension UnsafeMutablePointer where Pointee == DenseHeap {
   /// Takes an object back, on any thread. What is wrong with it, when something is; then nothing has changed. Never claims
   /// a page; may release one.
   func deallocate<Source: DensePageSource>(_ address: UInt, to source: Source) -> DenseHeapFault? {
-    mutex.lock()
-    defer { mutex.unlock() }
+    enter()
+    defer { leave() }
     switch find(address) {
     case .fault(let fault): return fault
     case .block(let page, let unit, let block):
@@ -97,8 +110,8 @@ extension UnsafeMutablePointer where Pointee == DenseHeap {
   /// Makes an object hold `byteCount` bytes where it is, if it can: it grows into free memory behind it, and keeps its
   /// size when it shrinks, but is to be moved when it would use less than half of it.
   func resize(_ address: UInt, to byteCount: UInt) -> DenseResize {
-    mutex.lock()
-    defer { mutex.unlock() }
+    enter()
+    defer { leave() }
     switch find(address) {
     case .fault(let fault): return .fault(fault)
     case .block(let page, let unit, let block):
@@ -119,24 +132,24 @@ extension UnsafeMutablePointer where Pointee == DenseHeap {
 
   /// The bytes that an object may use, its header not among them; nil when `address` is not a live object's.
   func usableSize(_ address: UInt) -> UInt? {
-    mutex.lock()
-    defer { mutex.unlock() }
+    enter()
+    defer { leave() }
     guard case .block(_, _, let block) = find(address) else { return nil }
     return (block.size - 1) * DensePage.unitBytes
   }
 
   /// What speaks against an address being a live object's; nil when nothing does.
   func fault(at address: UInt) -> DenseHeapFault? {
-    mutex.lock()
-    defer { mutex.unlock() }
+    enter()
+    defer { leave() }
     guard case .fault(let fault) = find(address) else { return nil }
     return fault
   }
 
   /// Gives back what is empty; the number of pages. Free blocks need no merging: a free joins them at once.
   func defragment<Source: DensePageSource>(to source: Source) -> UInt {
-    mutex.lock()
-    defer { mutex.unlock() }
+    enter()
+    defer { leave() }
     guard let page = pointee.emptyPage else { return 0 }
     disown(page)
     source.releasePage(UInt(bitPattern: page))

@@ -49,7 +49,9 @@ extension UnsafeMutablePointer where Pointee == Mutex {
         // Whoever has slept keeps the mark: others may sleep still.
         if state.compareAndSwapAcquire(0, ownBlock | Self.waiters) == 0 { return }  // acquire: pairs with unlock()
       } else if seen & Self.waiters != 0 || state.compareAndSwapRelaxed(seen, seen | Self.waiters) == seen {
+        Memcheck.silence()
         mp_futex_wait(state.word, seen | Self.waiters)
+        Memcheck.listen()
       }
     }
   }
@@ -61,7 +63,9 @@ extension UnsafeMutablePointer where Pointee == Mutex {
       return
     }
     let old = state.exchangeRelease(0)  // release: pairs with the acquire in tryLock() and lock()
+    Memcheck.silence()
     if old & Self.waiters != 0 { mp_futex_wake(state.word, 1) }
+    Memcheck.listen()
   }
 
   private var isTakenByThisFork: Bool { state.loadRelaxed() & Self.forking != 0 && isHeldByThisThread }

@@ -70,13 +70,17 @@ extension UnsafeMutablePointer where Pointee == ReadWriteLock {
 
   private func wake() {
     _ = wakeups.fetchAddAcquireRelease(1)  // release: pairs with the acquire of the ticket
+    Memcheck.silence()
     mp_futex_wake(wakeups.word, Int32.max)
+    Memcheck.listen()
   }
 
   private func pauseOrSleep(_ attempts: inout Int, while blocked: (UInt) -> Bool) {
     attempts += 1
     if attempts < 64 { return mp_pause() }
     let ticket = wakeups.loadAcquire()  // acquire: pairs with the add in wake(), so that the state read next is newer
+    Memcheck.silence()
     if blocked(state.loadRelaxed()) { mp_futex_wait(wakeups.word, ticket) }
+    Memcheck.listen()
   }
 }

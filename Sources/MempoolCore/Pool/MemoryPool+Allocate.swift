@@ -8,13 +8,19 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   /// Memory ordering: what the object's last user wrote before freeing it is visible to the caller.
   @inlinable @inline(__always)
   public func allocate(_ byteCount: UInt, call: StaticString = "allocate") -> UnsafeMutableRawPointer? {
+    told(allocateUntold(byteCount, call: call), byteCount)
+  }
+
+  /// ``allocate(_:call:)``, and memcheck is not told.
+  @inlinable @inline(__always)
+  func allocateUntold(_ byteCount: UInt, call: StaticString) -> UnsafeMutableRawPointer? {
     takeCurrent(byteCount) { allocateSlow(byteCount, call) }
   }
 
   /// The same; never nil: when the pool is exhausted, one line on standard error and SIGABRT, whatever its options say.
   @inlinable @inline(__always)
   public func allocateOrAbort(_ byteCount: UInt, call: StaticString) -> UnsafeMutableRawPointer {
-    takeCurrent(byteCount) { allocateSlowOrAbort(byteCount, call) }.unsafelyUnwrapped
+    told(takeCurrent(byteCount) { allocateSlowOrAbort(byteCount, call) }, byteCount).unsafelyUnwrapped
   }
 
   /// An item of this thread's current slab in the shared pool, the usual case; else what `otherwise` gives.
@@ -43,9 +49,15 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   }
 
   /// The same, zeroed, for `count` elements; nil also when the product overflows.
+  @inlinable @inline(__always)
   public func allocateZeroed(
     count: UInt, byteCount: UInt, call: StaticString = "allocateZeroed"
   ) -> UnsafeMutableRawPointer? {
+    told(allocateZeroedUntold(count, byteCount, call), count &* byteCount, isZeroed: true)
+  }
+
+  @usableFromInline
+  func allocateZeroedUntold(_ count: UInt, _ byteCount: UInt, _ call: StaticString) -> UnsafeMutableRawPointer? {
     let (total, overflow) = count.multipliedReportingOverflow(by: byteCount)
     guard !overflow else {
       mp_errno_set(Int32(MP_ENOMEM))
@@ -54,22 +66,36 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     guard isPlain else { return allocateZeroedDiverted(total, call) }
     if total > SizeClass.largest {
       guard let (pointer, isZero) = allocateLarge(total) else { return exhausted(total, call, zeroed: true) }
-      if !isZero { pointer.initializeMemory(as: UInt8.self, repeating: 0, count: Int(total)) }
+      if !isZero { clear(pointer, total) }
       return pointer
     }
-    let pointer = allocate(total, call: call)
-    pointer?.initializeMemory(as: UInt8.self, repeating: 0, count: Int(total))
+    let pointer = allocateUntold(total, call: call)
+    if let pointer { clear(pointer, total) }
     return pointer
   }
 
+  @inline(__always)
+  private func clear(_ pointer: UnsafeMutableRawPointer, _ byteCount: UInt) {
+    Memcheck.open(UInt(bitPattern: pointer), byteCount)
+    pointer.initializeMemory(as: UInt8.self, repeating: 0, count: Int(byteCount))
+  }
+
   /// The same as ``allocate(_:call:)``, aligned to a power of two; the caller has checked that it is one.
+  @inlinable @inline(__always)
   public func allocateAligned(
     _ byteCount: UInt, alignment: UInt, call: StaticString = "allocateAligned"
   ) -> UnsafeMutableRawPointer? {
+    told(allocateAlignedUntold(byteCount, alignment, call), byteCount)
+  }
+
+  @usableFromInline
+  func allocateAlignedUntold(_ byteCount: UInt, _ alignment: UInt, _ call: StaticString) -> UnsafeMutableRawPointer? {
     guard start() else { return exhausted(byteCount, call) }
-    if alignment <= 8 && !isDense || alignment <= 16 && byteCount >= 16 { return allocate(byteCount, call: call) }
+    if alignment <= 8 && !isDense || alignment <= 16 && byteCount >= 16 {
+      return allocateUntold(byteCount, call: call)
+    }
     // The dense heap aligns objects to no more than their size.
-    if isDense, alignment <= 16 { return allocate(max(byteCount, alignment), call: call) }
+    if isDense, alignment <= 16 { return allocateUntold(max(byteCount, alignment), call: call) }
     guard isPlain else { return allocateDiverted(byteCount, alignment: alignment, call) }
     guard byteCount <= UInt(Int.max), alignment <= UInt(Int.max) / 4 else {
       return exhausted(byteCount, call, alignment: alignment)

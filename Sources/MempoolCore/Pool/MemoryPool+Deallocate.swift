@@ -8,6 +8,13 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   /// Memory ordering: what the caller wrote to the object is visible to whoever gets it next.
   @inlinable @inline(__always)
   public func deallocate(_ pointer: UnsafeMutableRawPointer?, call: StaticString = "deallocate") {
+    tellFreed(pointer)
+    deallocateUntold(pointer, call: call)
+  }
+
+  /// ``deallocate(_:call:)``, and memcheck knows already.
+  @inlinable @inline(__always)
+  func deallocateUntold(_ pointer: UnsafeMutableRawPointer?, call: StaticString) {
     guard self == .shared else { return deallocateSlow(pointer, CallName(call)) }
     let address = UInt(bitPattern: pointer)
     let block = threadBlock()
@@ -208,13 +215,17 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
 
   @inline(__always)
   func usableSize(of pointer: UnsafeRawPointer, _ call: CallName) -> UInt {
+    let usable: UInt
     switch locate(pointer, call) {
-    case .item(let slab, _): return slab.pointee.itemSize
-    case .run(_, _, let count): return count << Page.fragmentShift
-    case .span(let span): return span.pointee.byteCount
-    case .dense(let heap): return usableSize(UInt(bitPattern: pointer), in: heap, call)
+    case .item(let slab, _): usable = slab.pointee.itemSize
+    case .run(_, _, let count): usable = count << Page.fragmentShift
+    case .span(let span): usable = span.pointee.byteCount
+    case .dense(let heap): usable = usableSize(UInt(bitPattern: pointer), in: heap, call)
     case .system: return UInt(mp_system_usable_size(UnsafeMutableRawPointer(mutating: pointer)))
     }
+    // Who asks may use it all from now on.
+    if call.purpose == .use { tellResized(UInt(bitPattern: pointer), to: usable, usable: usable) }
+    return usable
   }
 
   func usableSize(_ address: UInt, in heap: DenseHeapPointer, _ call: CallName) -> UInt {

@@ -40,7 +40,10 @@ extension UnsafeMutablePointer where Pointee == Segment {
       let heads = entry.heads.loadRelaxed()
       return heads == 0 ? 0 : start + UInt(heads.trailingZeroBitCount) << Page.fragmentShift
     case .longRun, .cache: return start
-    case .dense: return DensePagePointer(bitPattern: start).unsafelyUnwrapped.pointee.liveBlocks == 0 ? 0 : start
+    case .dense:
+      Memcheck.silence()
+      defer { Memcheck.listen() }
+      return DensePagePointer(bitPattern: start).unsafelyUnwrapped.pointee.liveBlocks == 0 ? 0 : start
     case .longRunRest, .metadata, .guardPage: return 0
     }
   }

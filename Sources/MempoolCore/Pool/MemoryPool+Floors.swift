@@ -14,7 +14,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     guard byteCount <= Self.largestByteCount, let (run, _) = claimRun(byteCount, alignment: 1) else {
       return exhaustedOfFragments(byteCount, call)
     }
-    return UnsafeMutableRawPointer(bitPattern: run.address)
+    return told(UnsafeMutableRawPointer(bitPattern: run.address), byteCount)
   }
 
   private func exhaustedOfFragments(_ byteCount: UInt, _ call: StaticString) -> UnsafeMutableRawPointer? {
@@ -24,6 +24,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   /// Gives a run of fragments back; what is none is reported and aborts. Nil is nothing to do.
   public func deallocateFragments(_ pointer: UnsafeMutableRawPointer?, call: StaticString) {
     guard let pointer else { return }
+    tellFreed(pointer)
     if !isPassThrough {
       switch locate(pointer, call) {
       case .run: break
@@ -31,12 +32,13 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       case .item, .span, .dense, .system: misuse(call, UInt(bitPattern: pointer), "not a run of fragments")
       }
     }
-    deallocate(pointer, call: call)
+    deallocateUntold(pointer, call: call)
   }
 
   /// Gives an object of a thread heap back; what is none is reported and aborts. Nil is nothing to do.
   public func deallocateSmall(_ pointer: UnsafeMutableRawPointer?, call: StaticString) {
     guard let pointer else { return }
+    tellFreed(pointer)
     if !isPassThrough {
       switch locate(pointer, call) {
       case .item, .dense: break
@@ -46,6 +48,6 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       case .run, .span, .system: misuse(call, UInt(bitPattern: pointer), "not an object of the heap")
       }
     }
-    deallocate(pointer, call: call)
+    deallocateUntold(pointer, call: call)
   }
 }

@@ -26,19 +26,25 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       usable = count << Page.fragmentShift
       if byteCount > usable, byteCount <= UInt(Int.max) {
         let wanted = Self.fragments(byteCount), roomy = Self.fragments(Self.roomy(byteCount))
-        if segment.extendRun(head, count, to: roomy) || segment.extendRun(head, count, to: wanted) { return pointer }
+        if segment.extendRun(head, count, to: roomy) || segment.extendRun(head, count, to: wanted) {
+          return stays(pointer, byteCount, usable)
+        }
       }
     case .span(let span):
       usable = span.pointee.byteCount
-      if byteCount > SpanList.least, byteCount <= UInt(Int.max), byteCount > usable || byteCount < usable / 2 {
+      // Memcheck knows no object that moves: there it is copied.
+      if !Memcheck.isRunning, byteCount > SpanList.least, byteCount <= UInt(Int.max),
+        byteCount > usable || byteCount < usable / 2
+      {
         let wanted = byteCount > usable ? Self.roomy(byteCount) : byteCount
         if let address = spans.resize(span, to: wanted) ?? spans.resize(span, to: byteCount) {
           return UnsafeMutableRawPointer(bitPattern: address)
         }
       }
     case .dense(let heap):
-      switch heap.resize(UInt(bitPattern: pointer), to: byteCount) {
-      case .inPlace: return pointer
+      let resized = heap.resize(UInt(bitPattern: pointer), to: byteCount)
+      switch resized {
+      case .inPlace: return stays(pointer, byteCount, usableSize(UInt(bitPattern: pointer), in: heap, name))
       case .mustMove: usable = usableSize(UInt(bitPattern: pointer), in: heap, name)
       case .fault(let fault): misuse(name, UInt(bitPattern: pointer), fault.text(.use))
       }
@@ -47,15 +53,25 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     case .system:
       usable = UInt(mp_system_usable_size(pointer))
     }
-    if byteCount <= usable, byteCount >= usable / 2 { return pointer }
+    if byteCount <= usable, byteCount >= usable / 2 { return stays(pointer, byteCount, usable) }
     return move(usable)
+  }
+
+  /// An object of another size that is where it was; `usable` says how long it was at most.
+  @inline(__always)
+  private func stays(
+    _ pointer: UnsafeMutableRawPointer, _ byteCount: UInt, _ usable: @autoclosure () -> UInt
+  ) -> UnsafeMutableRawPointer {
+    if Memcheck.isRunning { tellResized(UInt(bitPattern: pointer), to: byteCount, usable: usable()) }
+    return pointer
   }
 
   private func move(
     _ pointer: UnsafeMutableRawPointer, _ usable: UInt, _ byteCount: UInt, _ call: StaticString
   ) -> UnsafeMutableRawPointer? {
-    guard let block = allocateToMove(usable, byteCount, call) else { return nil }
-    block.copyMemory(from: pointer, byteCount: Int(min(usable, byteCount)))
+    guard let block = told(allocateToMove(usable, byteCount, call), byteCount) else { return nil }
+    block.copyMemory(
+      from: pointer, byteCount: Int(Memcheck.accessible(UInt(bitPattern: pointer), min(usable, byteCount))))
     deallocate(pointer, call: call)
     return block
   }
@@ -68,13 +84,13 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
 
   private func allocateToMove(_ usable: UInt, _ byteCount: UInt, _ call: StaticString) -> UnsafeMutableRawPointer? {
     guard byteCount > usable, byteCount > SizeClass.largest, byteCount <= UInt(Int.max) / 2 else {
-      return allocate(byteCount, call: call)
+      return allocateUntold(byteCount, call: call)
     }
     // A span moves without copying when it grows again.
     if byteCount > SpanList.least, isElastic, let span = spans.allocate(Self.roomy(byteCount), alignment: 1) {
       threadHeap()?.requested.addUnshared(byteCount)
       return UnsafeMutableRawPointer(bitPattern: span.pointee.address)
     }
-    return tryAllocateLarge(Self.roomy(byteCount)) ?? allocate(byteCount, call: call)
+    return tryAllocateLarge(Self.roomy(byteCount)) ?? allocateUntold(byteCount, call: call)
   }
 }

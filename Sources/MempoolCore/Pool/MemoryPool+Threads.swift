@@ -60,6 +60,9 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   }
 
   private func show(_ block: ThreadBlock) {
+    // The address of the first object, perhaps, which nobody would miss.
+    Memcheck.keep(UInt(bitPattern: block), UInt(MemoryLayout<UInt>.size))
+    Memcheck.close(UInt(bitPattern: block), UInt(MemoryLayout<UInt>.size))
     block.pointee.base = pointee.first.pointee.base
     block.pointee.byte_count = pointee.first.pageBytes
     block.pointee.pages = UnsafeMutableRawPointer(pointee.first.pointee.entries)

@@ -174,6 +174,11 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     if segment.pointee.backing != .elastic, isFull { return false }
     spans.initialize(to: SpanList(metadata: segment))
     fallbackSet.initialize(to: FallbackSet())
+    if self != .shared {
+      // In a caller's buffer it is within an object, perhaps, where memcheck takes no other.
+      let isOwn = segment.pointee.backing != .buffer
+      Memcheck.poolMade(UInt(bitPattern: self), isOwn ? UInt(Self.recordByteCount) : 0)
+    }
     place(options, segment)
     let ready = options.hardening == .off ? MemoryPool.State.ready : MemoryPool.State.hardened
     state.storeRelease(ready)  // release: pairs with the acquire in start()
@@ -188,6 +193,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       return MemoryPoolPointer.shared.pointee.first.deallocateMetadata(
         UInt(bitPattern: self), UInt(Self.recordByteCount))
     }
+    if Memcheck.isRunning { tellGone() }
     Process.leave { $0.pointee.segments == segments }
     spans.destroy()
     fallbackSet.destroy()

@@ -115,17 +115,20 @@ extension UnsafeMutablePointer where Pointee == Segment {
   func prefault() {
     let step = UInt(mp_system_page_size())
     var address = pointee.base
+    Memcheck.silence()
     while address < pointee.base + pageBytes {
       let word = AtomicPointer(address: address)
       word.storeRelaxed(word.loadRelaxed())
       address += step
     }
+    Memcheck.listen()
   }
 
   /// Everything given back, the record included. By the only thread that still knows of it.
   func destroy() {
-    let start = pointee.start, byteCount = pointee.byteCount
-    guard pointee.backing != .buffer else { return }
+    let start = pointee.start, byteCount = pointee.byteCount, backing = pointee.backing
+    Memcheck.keepNot(start, byteCount)
+    guard backing != .buffer else { return Memcheck.open(start, byteCount) }
     AddressMap.set(0, from: start, to: start + byteCount)
     _ = mp_pages_release(UnsafeMutableRawPointer(bitPattern: start).unsafelyUnwrapped, Int(byteCount))
   }
@@ -150,6 +153,7 @@ extension UnsafeMutablePointer where Pointee == Segment {
     if pointee.arenaLimit - start >= count {
       let range = UnsafeMutableRawPointer(bitPattern: start).unsafelyUnwrapped
       guard mp_pages_commit(range, Int(count)) == 0 else { return nil }
+      Memcheck.close(start, count)
       pointee.arenaCommitted = start + count
       return (start, count)
     }
@@ -162,6 +166,7 @@ extension UnsafeMutablePointer where Pointee == Segment {
       claimed = claimPages(pages, from: max(before, pages) - pages)
     }
     guard let run = claimed else { return nil }
+    Memcheck.keep(run.address, pages << Page.shift)
     pointee.arenaPage = (run.address - pointee.base) >> Page.shift
     for page in 0..<pages { entry(of: run.address + page << Page.shift).setKind(.metadata, pagesBack: page) }
     if !run.isZero {
@@ -198,6 +203,7 @@ extension UnsafeMutablePointer where Pointee == Segment {
     let start = address(ofPage: first), end = start + count << Page.shift
     let range = UnsafeMutableRawPointer(bitPattern: start).unsafelyUnwrapped
     guard mp_pages_commit(range, Int(end - start)) == 0 else { return false }
+    Memcheck.close(start, end - start)
     return AddressMap.set(AddressMap.word(self), from: start, to: end)
   }
 }

@@ -134,6 +134,8 @@ extension UnsafeMutablePointer where Pointee == Segment {
         arenaCommitted: start + layout.arenaStart))
     segment.arena.initialize(to: MetadataArena())
     segment.pageCount.storeRelaxed(pages)
+    Memcheck.keep(start, backing == .elastic ? layout.arenaLimit : segment.pointee.base - start)
+    Memcheck.close(start, backing == .elastic ? layout.arenaStart : byteCount)
     return segment
   }
 }

@@ -69,6 +69,7 @@ extension UnsafeMutablePointer where Pointee == SpanList {
       return nil
     }
     let address = UInt(bitPattern: memory)
+    Memcheck.close(address, size)
     record.initialize(to: Span(address: address, byteCount: size, list: self, next: nil, previous: nil))
     guard enter(record) else {
       _ = mp_pages_release(memory, Int(size))

@@ -2,9 +2,22 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
   /// `count` neighbouring items of one page; nil when the pool is exhausted, and when `count` is 0 or above
   /// ``arrayCapacity``. Any thread. Up to 64 items lie in one cell, and come from one that the thread leases if it has such a
   /// run; more begin at a cell. Worst case as ``take()``.
+  @inlinable @inline(__always)
   public func takeArray(_ count: UInt) -> UnsafeMutableRawPointer? {
+    let items = takeArrayUntold(count)
+    if Memcheck.isRunning, let items {
+      // Each is an object: neighbours may be given back in parts.
+      for index in 0..<count {
+        Memcheck.allocated(UInt(bitPattern: items) + index * pointee.stride, pointee.stride, in: UInt(bitPattern: self))
+      }
+    }
+    return items
+  }
+
+  @usableFromInline
+  func takeArrayUntold(_ count: UInt) -> UnsafeMutableRawPointer? {
     guard count >= 1, count <= arrayCapacity else { return nil }
-    if count == 1 { return take() }
+    if count == 1 { return takeUntold() }
     let leases = ownLeases()
     if let leases {
       noticeShrink(leases)
@@ -50,6 +63,9 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
     if let leases { noticeShrink(leases) }
     let (page, first) = find(address, call)
     if count == 0 || count > page.pointee.itemCount - first { misuse(call, address, "not so many items") }
+    if Memcheck.isRunning {
+      for index in 0..<count { Memcheck.freed(address + index * pointee.stride, in: UInt(bitPattern: self)) }
+    }
     let word = UInt(bitPattern: leases)
     var item = first
     while item < first + count {

@@ -7,6 +7,7 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
   @inlinable @inline(__always)
   public func put(_ pointer: UnsafeMutableRawPointer?, call: StaticString = "put") {
     let address = UInt(bitPattern: pointer)
+    if Memcheck.isRunning, address != 0 { Memcheck.freed(address, in: UInt(bitPattern: self)) }
     let offset = address &- pointee.base
     if let leases = rememberedLeases, offset < pointee.byteCount {
       let entry = pointee.entries + Int(bitPattern: offset >> Page.shift)

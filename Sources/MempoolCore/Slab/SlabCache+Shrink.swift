@@ -88,6 +88,7 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
   /// Everything given back, leases of all threads and the record included. By whoever took the cache out of the process's
   /// list; no call on it is running or follows, and no item is out.
   func release() {
+    Memcheck.poolGone(UInt(bitPattern: self), isObject: pointee.metadata.pointee.backing != .buffer)
     _ = destroyPages(pointee.firstPage)
     let metadata = pointee.metadata
     for index in 0..<Self.bucketCount {

@@ -6,16 +6,31 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
   ///
   /// Memory ordering: what the item's last user wrote before putting it back is visible to the caller.
   @inlinable @inline(__always)
-  public func take() -> UnsafeMutableRawPointer? {
+  public func take() -> UnsafeMutableRawPointer? { told(takeUntold()) }
+
+  /// ``take()``, and memcheck is not told.
+  @inlinable @inline(__always)
+  func takeUntold() -> UnsafeMutableRawPointer? {
     if let leases = rememberedLeases, let item = leases.take(pointee.stride) { return item }
     return takeSlow()
+  }
+
+  /// An item that is out from now on, as memcheck is told.
+  @inlinable @inline(__always)
+  func told(_ item: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
+    if Memcheck.isRunning, let item {
+      Memcheck.allocated(UInt(bitPattern: item), pointee.itemSize, in: UInt(bitPattern: self))
+    }
+    return item
   }
 
   /// The same; never nil: when the pool is exhausted, one line that names `call` and `subject`, and SIGABRT.
   @inlinable @inline(__always)
   public func takeOrAbort(call: StaticString, subject: UInt) -> UnsafeMutableRawPointer {
-    if let leases = rememberedLeases, let item = leases.take(pointee.stride) { return item }
-    return takeSlowOrAbort(call, subject)
+    if let leases = rememberedLeases, let item = leases.take(pointee.stride) {
+      return told(item).unsafelyUnwrapped
+    }
+    return told(takeSlowOrAbort(call, subject)).unsafelyUnwrapped
   }
 
   @inline(never) @usableFromInline

@@ -20,7 +20,7 @@ public struct SlabCache {
   let segments: SegmentListPointer
   // Where records come from.
   let metadata: SegmentPointer
-  let itemSize: UInt
+  @usableFromInline let itemSize: UInt
 
   // Guards the list of pages: its links, and which pages are in it.
   var pagesLock = ReadWriteLock()  // 8, 9
@@ -90,6 +90,8 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
       cache.pointee.name[index] = UInt8(bitPattern: character)
       next = next.map { $0 + 1 }
     }
+    let isOwn = metadata.pointee.backing != .buffer
+    Memcheck.poolMade(UInt(bitPattern: cache), isOwn ? UInt(MemoryLayout<SlabCache>.size) : 0)
     return cache
   }
 
