@@ -65,6 +65,9 @@ extension mp_stats_t {
       fallback_live_count: UInt64(statistics.fallbackLiveCount),
       limit_hits: UInt64(statistics.limitHits),
       exhaustions: UInt64(statistics.exhaustions),
+      guarded_count: UInt64(statistics.guardedCount),
+      guarded_live_count: UInt64(statistics.guardedLiveCount),
+      guarded_missed_count: UInt64(statistics.guardedMissedCount),
       heap_count: UInt64(statistics.heapCount),
       owned_heap_count: UInt64(statistics.ownedHeapCount),
       abandoned_heap_count: UInt64(statistics.abandonedHeapCount))

@@ -132,6 +132,15 @@ int mp_pages_purge(void *address, size_t byte_count) {
   return refused ? failed() : 0;
 }
 
+int mp_pages_withdraw(void *address, size_t byte_count) {
+  int saved = errno;
+  // One call for what would be two: without access, and without memory.
+  const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+  int refused = counted(&counters.purge) || mmap(address, byte_count, PROT_NONE, flags, -1, 0) == MAP_FAILED;
+  errno = saved;
+  return refused ? failed() : 0;
+}
+
 int mp_pages_lend(void *address, size_t byte_count) {
   int saved = errno, refused = counted(&counters.purge);
 #if defined(MADV_FREE)

@@ -8,6 +8,7 @@ void *const mp_empty_heap[MP_EMPTY_WORDS] __attribute__((aligned(64))) = {EMPTY_
 
 __thread mp_thread_block mp_thread_block_storage __attribute__((tls_model("initial-exec"), aligned(64))) = {
     .heap = (mp_word)mp_empty_heap,
+    .real_heap = (mp_word)mp_empty_heap,
 };
 
 unsigned char mp_process_storage[MP_PROCESS_BYTES] __attribute__((aligned(64)));

@@ -140,6 +140,15 @@ extension MempoolStatistics {
   /// Requests that could not be served.
   public var exhaustions: Int { Int(truncatingIfNeeded: core.exhaustions) }
 
+  /// Allocations that got a page of their own between guard pages: cumulative.
+  public var guardedCount: Int { Int(truncatingIfNeeded: core.guardedCount) }
+
+  /// Of these, not freed yet.
+  public var guardedLiveCount: Int { Int(truncatingIfNeeded: core.guardedLiveCount) }
+
+  /// Allocations whose turn it was, when every such page was taken: cumulative.
+  public var guardedMissedCount: Int { Int(truncatingIfNeeded: core.guardedMissedCount) }
+
   /// Thread heaps ever made; they are reused, never unmapped.
   public var heapCount: Int { Int(truncatingIfNeeded: core.heapCount) }
 

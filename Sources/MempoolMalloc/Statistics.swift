@@ -2,9 +2,10 @@ public import CMempoolMalloc
 import CMempoolShims
 import MempoolCore
 
-/// Runs once, before the program's own code: reads the environment, if no allocation did so before.
+/// Runs once, before the program's own code: reads the environment, if no allocation did so before; and starts sampled guards, which
+/// cannot start inside an allocation.
 @c(mempool_malloc_start) public func mempoolMallocStart() {
-  _ = EnvironmentSettings.process
+  MemoryPoolPointer.shared.startGuards()
 }
 
 /// Runs once, when the process exits: writes the statistics that the environment asked for.

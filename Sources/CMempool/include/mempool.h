@@ -266,6 +266,7 @@ typedef struct mp_stats {
   uint64_t claim_passes, claim_retries, claim_sleeps, claim_failures, claim_lost_swaps;
   uint64_t span_count, span_bytes, run_bytes;
   uint64_t fallback_count, fallback_live_count, limit_hits, exhaustions;
+  uint64_t guarded_count, guarded_live_count, guarded_missed_count;
   uint64_t heap_count, owned_heap_count, abandoned_heap_count;
 } mp_stats_t;
 

@@ -19,13 +19,14 @@ typedef struct mp_thread_block {
   mp_word base;                 // address of its first page
   mp_word byte_count;           // of its pages; an offset at or past it takes the slow path
   void *_Nullable pages;        // its page table
-  mp_word heap;                 // address of its heap in the shared pool; of the empty heap before and after
+  mp_word heap;                 // address of the heap that it allocates from without more ado; of the empty heap: by the slow path
+  mp_word real_heap;            // address of its heap in the shared pool; of the empty heap before and after
   mp_word state;                // MP_THREAD_NEW, MP_THREAD_LIVE, MP_THREAD_DEAD
   mp_word number;               // spreads threads over cells; 0 until first used
   mp_word registered;           // heaps and leases that this thread holds beside the shared pool's heap
   mp_word counted;              // 1: it is one of the process's threads that have a heap
   mp_word beside;               // heaps of the shared pool that it adopted beside its own
-  mp_word own;                  // address of its heap in the shared pool, 0: none; `heap` is the empty one where that is hardened
+  mp_word guard_countdown;      // allocations up to the next one that gets a page of its own, this one included; 0: none does
   mp_thread_entry recent[MP_THREAD_RECENT];  // other pools and caches, by owner % MP_THREAD_RECENT
 } mp_thread_block;
 _Static_assert(sizeof(mp_thread_block) <= 256, "a larger thread block cannot be dlopen'ed");

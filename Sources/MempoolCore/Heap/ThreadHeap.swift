@@ -172,7 +172,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
   /// Tells the owner's thread block, if this is the heap that the block knows: a free must then look at a slab's heap's owner.
   private func noteBeside(_ count: UInt) {
     let block = threadBlock()
-    if block.pointee.own == UInt(bitPattern: self) { block.pointee.beside = count }
+    if block.pointee.real_heap == UInt(bitPattern: self) { block.pointee.beside = count }
   }
 
   private func makeSlab(_ sizeClass: Int) -> SlabPointer? {

@@ -10,6 +10,15 @@ public struct ReportLine {
   /// A line that begins with the name of this package, as all do.
   public init() { append("mempool: ") }
 
+  /// One that begins with a call and its pointer: `mempool: free(0x7f0012345670): `.
+  init(_ call: CallName, _ address: UInt) {
+    self.init()
+    append(cString: UnsafeRawPointer(call.start).assumingMemoryBound(to: CChar.self))
+    append("(")
+    append(address: address)
+    append("): ")
+  }
+
   public mutating func append(_ text: StaticString) {
     append(text.utf8Start, count: text.utf8CodeUnitCount)
   }
@@ -84,11 +93,7 @@ public func misuse(_ call: StaticString, _ address: UInt, _ what: StaticString) 
 }
 
 public func misuse(_ call: CallName, _ address: UInt, _ what: StaticString) -> Never {
-  var line = ReportLine()
-  line.append(cString: UnsafeRawPointer(call.start).assumingMemoryBound(to: CChar.self))
-  line.append("(")
-  line.append(address: address)
-  line.append("): ")
+  var line = ReportLine(call, address)
   line.append(what)
   line.write()
   mp_abort()

@@ -4,13 +4,16 @@ public import CMempoolShims
 public typealias ThreadBlock = UnsafeMutablePointer<mp_thread_block>
 
 extension UnsafeMutablePointer where Pointee == mp_thread_block {
-  /// The thread's heap in the shared pool, which floor 5 gives a type; the empty heap before and after it has one, and always
-  /// where the shared pool is hardened.
+  /// The heap that the thread allocates from without more ado, which floor 5 gives a type: its own in the shared pool; or the empty heap, which
+  /// sends each allocation to the slow path: before and after it has one, while its allocations are sampled, and where the pool is hardened.
   @inlinable @inline(__always)
   public var heapRecord: UnsafeMutableRawPointer { UnsafeMutableRawPointer(bitPattern: pointee.heap).unsafelyUnwrapped }
 
-  /// The thread's heap in the shared pool, hardened or not. Only while it has one.
-  var ownHeapRecord: UnsafeMutableRawPointer { UnsafeMutableRawPointer(bitPattern: pointee.own).unsafelyUnwrapped }
+  /// The thread's heap in the shared pool; the empty heap before and after it has one.
+  @inlinable @inline(__always)
+  public var realHeapRecord: UnsafeMutableRawPointer {
+    UnsafeMutableRawPointer(bitPattern: pointee.real_heap).unsafelyUnwrapped
+  }
 }
 
 /// The calling thread's block.

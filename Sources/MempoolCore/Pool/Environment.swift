@@ -21,6 +21,10 @@ public struct EnvironmentSettings: Sendable {
   public private(set) var purgeDelayMilliseconds: UInt = 0
   /// Whether there may be a thread that returns idle pages.
   public private(set) var hasPurgeThread = true
+  /// One small allocation in so many is put between guard pages; 0: none.
+  public private(set) var guardSampleInterval: UInt = 0
+  /// How many of these may be live at once.
+  public private(set) var guardSlotCount: UInt = 0
   /// How the statistics are written when the process exits; nil: not at all.
   public private(set) var statisticsFormat: StatisticsFormat?
   /// Where they go then; empty: standard error.
@@ -104,6 +108,8 @@ public struct EnvironmentSettings: Sendable {
     case .harden: hardening = Hardening(rawValue: value).unsafelyUnwrapped
     case .purgeDelay: purgeDelayMilliseconds = value
     case .purgeThread: hasPurgeThread = value == 1
+    case .guardSample: guardSampleInterval = value
+    case .guardSlots: guardSlotCount = value
     case .showStatistics: statisticsFormat = value == 0 ? nil : value == 3 ? .json : .text
     case .statisticsFile: break
     case .statisticsProcess: statisticsProcess = value

@@ -1,7 +1,9 @@
 /// A variable of the environment that this package reads. The table in ``row`` drives the parser, the defaults,
 /// `mempool info --environment` and the documentation.
 public enum EnvironmentVariable: UInt, Sendable {
-  case maxRetries, waitTime, reserve, fixed, lock, prefault, exhaustion, small, harden, purgeDelay, purgeThread
+  case maxRetries, waitTime, reserve, fixed, lock, prefault, exhaustion, small, harden, purgeDelay, purgeThread,
+    guardSample,
+    guardSlots
   case showStatistics, statisticsFile, statisticsProcess
 
   public static var count: UInt { statisticsProcess.rawValue + 1 }
@@ -85,6 +87,15 @@ public enum EnvironmentVariable: UInt, Sendable {
       Row(
         "MEMPOOL_PURGE_THREAD", .choice("0|1"), standard: "1",
         "Once a process has threads and 2 MiB, one more thread returns idle pages; without it whoever frees them does.")
+    case .guardSample:
+      Row(
+        "MEMPOOL_GUARD_SAMPLE", .number(minimum: 0, maximum: 1_000_000_000), unit: "allocations", standard: "0",
+        "One small allocation in so many is put between guard pages: a fault there tells who allocated and who freed it; 0: none."
+      )
+    case .guardSlots:
+      Row(
+        "MEMPOOL_GUARD_SLOTS", .number(minimum: 1, maximum: 8192), unit: "objects", standard: "128",
+        "With MEMPOOL_GUARD_SAMPLE: how many objects may be between guard pages at once.")
     case .showStatistics:
       Row(
         "MEMPOOL_SHOW_STATS", .choice("0|1|text|json"), standard: "0",

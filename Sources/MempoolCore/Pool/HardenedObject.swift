@@ -52,7 +52,8 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     case .run(let segment, _, let count):
       return object(.run(segment), LargeNote.byteCount(segment.entry(of: address).slab), count << Page.fragmentShift)
     case .span(let span): return object(.span(span), LargeNote.byteCount(span.note), span.pointee.byteCount)
-    case .dense, .system: return nil
+    // A hardened pool samples nothing.
+    case .dense, .system, .guarded: return nil
     }
   }
 

@@ -14,13 +14,13 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   /// ``allocate(_:call:)``, and memcheck is not told.
   @inlinable @inline(__always)
   func allocateUntold(_ byteCount: UInt, call: StaticString) -> UnsafeMutableRawPointer? {
-    takeCurrent(byteCount) { allocateSlow(byteCount, call) }
+    takeCurrent(byteCount) { allocateNext(byteCount, call) }
   }
 
   /// The same; never nil: when the pool is exhausted, one line on standard error and SIGABRT, whatever its options say.
   @inlinable @inline(__always)
   public func allocateOrAbort(_ byteCount: UInt, call: StaticString) -> UnsafeMutableRawPointer {
-    told(takeCurrent(byteCount) { allocateSlowOrAbort(byteCount, call) }, byteCount).unsafelyUnwrapped
+    told(takeCurrent(byteCount) { allocateNextOrAbort(byteCount, call) }, byteCount).unsafelyUnwrapped
   }
 
   /// An item of this thread's current slab in the shared pool, the usual case; else what `otherwise` gives.
@@ -42,9 +42,32 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     return pointer
   }
 
+  /// All that is not the usual case; and every allocation of a thread that is sampled, whose own usual case comes first here.
   @inline(never) @usableFromInline
-  func allocateSlowOrAbort(_ byteCount: UInt, _ call: StaticString) -> UnsafeMutableRawPointer {
-    if let pointer = allocateSlow(byteCount, call) { return pointer }
+  func allocateNext(_ byteCount: UInt, _ call: StaticString) -> UnsafeMutableRawPointer? {
+    if byteCount > SizeClass.largest { return allocateSlow(byteCount, call) }
+    let block = threadBlock()
+    let countdown = block.pointee.guard_countdown
+    if countdown == 0 { return allocateSlow(byteCount, call) }
+    fenceCompiler()  // two tests and two branches: put into one they are seven instructions, not five
+    if self != .shared { return allocateSlow(byteCount, call) }
+    if countdown == 1 { return allocateGuarded(byteCount, call) }
+    block.pointee.guard_countdown = countdown &- 1
+    let heap = block.realHeapRecord.assumingMemoryBound(to: ThreadHeap.self)
+    let slab = heap.current(SizeClass.index(byteCount))
+    let head = slab.pointee.head
+    if head != 0 {
+      heap.requested.addUnshared(byteCount)
+      return slab.take(head)
+    }
+    let pointer = allocateSlow(byteCount, call)
+    fenceCompiler()  // no tail call, as above
+    return pointer
+  }
+
+  @inline(never) @usableFromInline
+  func allocateNextOrAbort(_ byteCount: UInt, _ call: StaticString) -> UnsafeMutableRawPointer {
+    if let pointer = allocateNext(byteCount, call) { return pointer }
     fatal(call, byteCount: byteCount, "out of memory")
   }
 
@@ -124,7 +147,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     return UnsafeMutableRawPointer(bitPattern: address)
   }
 
-  @inline(never) @usableFromInline
+  @inline(never)
   func allocateSlow(_ byteCount: UInt, _ call: StaticString) -> UnsafeMutableRawPointer? {
     if let pointer = takeNext(byteCount) { return pointer }
     guard start() else { return exhausted(byteCount, call) }
@@ -140,8 +163,9 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   @inline(__always)
   private func takeNext(_ byteCount: UInt) -> UnsafeMutableRawPointer? {
     let block = threadBlock()
-    guard self == .shared, byteCount <= SizeClass.largest, block.heapRecord != mp_empty_heap_address() else { return nil }
-    let heap = block.heapRecord.assumingMemoryBound(to: ThreadHeap.self)
+    guard self == .shared, byteCount <= SizeClass.largest, isPlain, block.realHeapRecord != mp_empty_heap_address()
+    else { return nil }
+    let heap = block.realHeapRecord.assumingMemoryBound(to: ThreadHeap.self)
     let sizeClass = SizeClass.index(byteCount)
     guard let pointer = heap.takeNext(sizeClass) else { return nil }
     heap.sample(byteCount, heap.current(sizeClass).pointee.itemSize)

@@ -31,7 +31,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
         let record = entry.slab.loadPointerRelaxed().unsafelyUnwrapped.assumingMemoryBound(to: Slab.self)
         slab = record
         item = number
-        if entry.heap.loadRelaxed() == block.pointee.heap {
+        if entry.heap.loadRelaxed() == block.pointee.real_heap {
           if record.mayPut(number) {
             if !record.put(number) { return }
             item = 0
@@ -108,6 +108,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       if !fallbackSet.take(UInt(bitPattern: pointer)) { misuse(call, UInt(bitPattern: pointer), "double free") }
       _ = fallbackLive.fetchAddRelaxed(0 &- 1)
       mp_system_free(pointer)
+    case .guarded(let object): GuardRegionPointer.process.deallocate(object, UInt(bitPattern: pointer), call)
     }
   }
 
@@ -131,6 +132,8 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     case dense(DenseHeapPointer)
     /// From the system's allocator, which this pool falls back to.
     case system
+    /// Sampled: alone on its page.
+    case guarded(GuardedObjectPointer)
   }
 
   func locate(_ pointer: UnsafeRawPointer, _ call: StaticString) -> Location { locate(pointer, CallName(call)) }
@@ -142,6 +145,9 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     let segment: SegmentPointer
     if pointee.first.contains(address) {
       segment = pointee.first
+    } else if GuardRegionPointer.process.contains(address) {
+      if self != .shared { misuse(call, address, "memory of another pool") }
+      return .guarded(GuardRegionPointer.process.locate(address, call))
     } else {
       // The map knows whole granules: in the last of a segment or span there may lie what is another's.
       switch AddressMap.owner(of: address) {
@@ -222,6 +228,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     case .span(let span): usable = span.pointee.byteCount
     case .dense(let heap): usable = usableSize(UInt(bitPattern: pointer), in: heap, call)
     case .system: return UInt(mp_system_usable_size(UnsafeMutableRawPointer(mutating: pointer)))
+    case .guarded(let object): return object.pointee.byteCount
     }
     // Who asks may use it all from now on.
     if call.purpose == .use { tellResized(UInt(bitPattern: pointer), to: usable, usable: usable) }
@@ -238,6 +245,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     let address = UInt(bitPattern: pointer)
     guard isReady else { return false }
     if pointee.first.contains(address) { return true }
+    if GuardRegionPointer.process.contains(address) { return self == .shared }
     switch AddressMap.owner(of: address) {
     case .segment(let segment): return segment.pointee.list == UInt(bitPattern: segments) && segment.contains(address)
     case .span(let span): return span.pointee.list == spans && span.contains(address)

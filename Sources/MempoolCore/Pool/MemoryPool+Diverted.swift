@@ -22,7 +22,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   @inline(never)
   func allocateZeroedDiverted(_ byteCount: UInt, _ call: StaticString) -> UnsafeMutableRawPointer? {
     guard start() else { return exhausted(byteCount, call) }
-    if isPlain { return allocateZeroedUntold(count: 1, byteCount: byteCount, call: call) }
+    if isPlain { return allocateZeroedUntold(1, byteCount, call) }
     if isPassThrough { return mp_system_calloc(1, Int(bitPattern: byteCount)) ?? exhausted(byteCount, call) }
     let pointer = allocateDiverted(byteCount, alignment: 1, call)
     // All else is zero by then.

@@ -16,6 +16,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     guard isReady else { return 0 }
     if fallbackLive.loadRelaxed() != 0, let address = fallbackSet.first { return address }
     if spans.liveCount.loadRelaxed() != 0, let span = spans.pointee.head { return span.pointee.address }
+    if self == .shared, let address = GuardRegionPointer.process.firstLive { return address }
     var found: UInt = 0
     segments.first { segment in
       for page in 0..<segment.pageCount.loadRelaxed() where found == 0 { found = segment.liveObject(inPage: page) }

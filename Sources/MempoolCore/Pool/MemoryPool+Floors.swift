@@ -29,7 +29,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       switch locate(pointer, call) {
       case .run: break
       case .system where fallbackSet.kind(of: UInt(bitPattern: pointer)) == .run: break
-      case .item, .span, .dense, .system: misuse(call, UInt(bitPattern: pointer), "not a run of fragments")
+      case .item, .span, .dense, .system, .guarded: misuse(call, UInt(bitPattern: pointer), "not a run of fragments")
       }
     }
     deallocateUntold(pointer, call: call)
@@ -41,7 +41,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     tellFreed(pointer)
     if !isPassThrough {
       switch locate(pointer, call) {
-      case .item, .dense: break
+      case .item, .dense, .guarded: break
       case .system where fallbackSet.kind(of: UInt(bitPattern: pointer)) == .small: break
       // What a hardened pool watches over takes a little more than was asked for.
       case .run where isHardened && usableSize(of: pointer, call: call, for: .free) <= SizeClass.largest: break

@@ -25,6 +25,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     statistics.activeBytes &+= spanBytes
     statistics.committedBytes &+= spanBytes
     statistics.mappedBytes &+= spanBytes
+    if self == .shared { countGuards(into: &statistics) }
     statistics.peakActiveBytes &+= spans.peakBytes.loadRelaxed()
     statistics.peakActiveBytes = max(statistics.peakActiveBytes, statistics.activeBytes)
     statistics.peakCommittedBytes = max(
@@ -120,6 +121,21 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     }
   }
 
+  private func countGuards(into statistics: inout PoolStatistics) {
+    let region = GuardRegionPointer.process
+    guard region.interval.loadRelaxed() != 0 else { return }
+    statistics.guardedCount = region.allocated.loadRelaxed()
+    statistics.guardedLiveCount = region.live.loadRelaxed()
+    statistics.guardedMissedCount = region.missed.loadRelaxed()
+    let liveBytes = statistics.guardedLiveCount &* region.pointee.pageByteCount
+    let recordBytes = region.recordByteCount
+    statistics.allocatedBytes &+= liveBytes
+    statistics.activeBytes &+= liveBytes
+    statistics.metadataBytes &+= recordBytes
+    statistics.committedBytes &+= liveBytes &+ recordBytes
+    statistics.mappedBytes &+= region.byteCount.loadRelaxed() &+ recordBytes
+  }
+
   private func countHeaps(into statistics: inout PoolStatistics) {
     var sampledBytes: UInt = 0, sampledSlots: UInt = 0
     let count = registry.count
@@ -175,6 +191,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       return false
     }
     if !registry.checkInvariants() { isSound = false }
+    if self == .shared, !GuardRegionPointer.process.checkInvariants() { isSound = false }
     if !checkAddressMap() { isSound = false }
     for index in 0..<registry.count where registry.heap(index)?.checkInvariants() == false { isSound = false }
     if isDense {

@@ -7,7 +7,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     let block = threadBlock()
     if self == .shared {
       if block.pointee.state == UInt(MP_THREAD_LIVE) {
-        return block.ownHeapRecord.assumingMemoryBound(to: ThreadHeap.self)
+        return block.realHeapRecord.assumingMemoryBound(to: ThreadHeap.self)
       }
       return block.pointee.state == UInt(MP_THREAD_NEW) ? startThread(block) : nil
     }
@@ -36,7 +36,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   func ownedHeap() -> ThreadHeapPointer? {
     let block = threadBlock()
     guard block.pointee.state == UInt(MP_THREAD_LIVE) || self != .shared else { return nil }
-    if self == .shared { return block.ownHeapRecord.assumingMemoryBound(to: ThreadHeap.self) }
+    if self == .shared { return block.realHeapRecord.assumingMemoryBound(to: ThreadHeap.self) }
     let entry = mp_thread_recent(block)[Int(pointee.id) % Int(MP_THREAD_RECENT)]
     return entry.owner == pointee.id ? entry.value?.assumingMemoryBound(to: ThreadHeap.self) : nil
   }
@@ -73,13 +73,14 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     guard start(), !isPassThrough else { return nil }
     Process.number(block)
     guard let heap = registry.acquire(for: block) else { return nil }
-    block.pointee.own = UInt(bitPattern: heap)
+    block.pointee.real_heap = UInt(bitPattern: heap)
     // In a hardened pool a thread goes on seeing the empty heap, and no page: so everything takes the slow path, which tells.
     if isPlain {
       show(block)
-      block.pointee.heap = UInt(bitPattern: heap)
+      block.pointee.heap = block.pointee.real_heap
     }
     block.pointee.state = UInt(MP_THREAD_LIVE)
+    startSampling(block)
     Process.threadBegan(block)
     mp_thread_exit_arm()  // may allocate
     return heap

@@ -108,6 +108,13 @@ public struct PoolStatistics: Sendable {
   /// Requests that could not be served.
   public var exhaustions: UInt = 0
 
+  /// Allocations that got a page of their own between guard pages: cumulative.
+  public var guardedCount: UInt = 0
+  /// Of these, not freed yet.
+  public var guardedLiveCount: UInt = 0
+  /// Allocations whose turn it was, when every such page was taken: cumulative.
+  public var guardedMissedCount: UInt = 0
+
   /// Thread heaps ever made; they are reused, never unmapped.
   public var heapCount: UInt = 0
   /// Of these, owned by a thread.
@@ -208,6 +215,10 @@ extension PoolStatistics {
     visitor.figure("fallback_live_count", fallbackLiveCount, .count)
     visitor.figure("limit_hits", limitHits, .count)
     visitor.figure("exhaustions", exhaustions, .count)
+    visitor.group("sampled guards")
+    visitor.figure("guarded_count", guardedCount, .count)
+    visitor.figure("guarded_live_count", guardedLiveCount, .count)
+    visitor.figure("guarded_missed_count", guardedMissedCount, .count)
     visitor.group("heaps")
     visitor.figure("heap_count", heapCount, .count)
     visitor.figure("owned_heap_count", ownedHeapCount, .count)
@@ -230,6 +241,7 @@ extension PoolStatistics {
     if remoteFreesDrained > remoteFreesPushed { return "more remote frees are drained than pushed" }
     if claimRetries > claimPasses { return "more claims were retried than passed" }
     if fallbackLiveCount > fallbackCount { return "more fallbacks are live than were made" }
+    if guardedLiveCount > guardedCount { return "more guarded objects are live than were made" }
     for index in 0..<Int(classCount) where classes[index].liveItems > classes[index].capacity {
       return "more items of a class are live than its slabs hold"
     }

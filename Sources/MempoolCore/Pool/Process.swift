@@ -136,15 +136,16 @@ enum Process {
   static func threadExits() {
     let block = threadBlock()
     let wasLive = block.pointee.state == UInt(MP_THREAD_LIVE)
-    let heap = UnsafeMutableRawPointer(bitPattern: block.pointee.own)?.assumingMemoryBound(to: ThreadHeap.self)
+    let heap = block.realHeapRecord.assumingMemoryBound(to: ThreadHeap.self)
     block.pointee.state = UInt(MP_THREAD_DEAD)
     block.pointee.heap = UInt(bitPattern: mp_empty_heap_address())
-    block.pointee.own = 0
+    block.pointee.real_heap = block.pointee.heap
+    block.pointee.guard_countdown = 0
     block.pointee.base = 0
     block.pointee.byte_count = 0
     block.pointee.beside = 0
     for slot in 0..<Int(MP_THREAD_RECENT) { mp_thread_recent(block)[slot].owner = 0 }
-    if wasLive { heap?.abandonAll() }
+    if wasLive { heap.abandonAll() }
     defer { threadEnded(block) }
     guard block.pointee.registered > 0 else { return }
     // Under the lock: a pool that is being destroyed by another thread is in the list, or its heaps are no concern any more.
@@ -159,7 +160,8 @@ enum Process {
   // MARK: Fork
 
   // The order: the process, then each cache's growth, then for each pool its list of segments, its registry, then for each
-  // segment's arena and growth, then its spans and what it took from the system; last the caches' lists of pages. Whoever takes two takes them in this order.
+  // segment's arena and growth, then its spans and what it took from the system; after them the guarded
+  // objects; last the caches' lists of pages. Whoever takes two takes them in this order.
   private static func forEachLock(_ body: (MutexPointer) -> Void) {
     body(lock)
     forEachCache { body($0.growth) }
@@ -181,6 +183,7 @@ enum Process {
         return false
       }
     }
+    body(GuardRegionPointer.process.mutex)
   }
 
   static func prepareFork() {
@@ -258,6 +261,8 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     // May allocate, which is why the pool is ready by now.
     _ = mp_fork_register(
       { Process.prepareFork() }, { Process.forkedParent() }, { Process.forkedChild() })
+    // The process's malloc may be called by the loader, which must not be asked then to load the unwinder.
+    if mp_replaces_malloc == 0 { startGuards() }
     return true
   }
 

@@ -17,6 +17,7 @@ mp_word mp_map_root[MP_MAP_ROOT_WORDS] SHARED;
 mp_word mp_default_wait[MP_WAIT_WORDS] SHARED;
 unsigned char mp_environment_storage[MP_ENVIRONMENT_BYTES] SHARED;
 mp_word mp_purger_state SHARED;
+unsigned char mp_guard_storage[MP_GUARD_BYTES] SHARED;
 const int mp_replaces_malloc = 0;
 
 // --- Threads. Their blocks lie at the end of the memory, so that each run finds them as they were.
@@ -36,7 +37,7 @@ static size_t reserved, reserved_before;
 
 void mp_machine_begin(void) {
   memory_begin();
-  for (int i = 0; i < MP_MODEL_THREADS; i++) block(i)->heap = (mp_word)mp_empty_heap;
+  for (int i = 0; i < MP_MODEL_THREADS; i++) block(i)->heap = block(i)->real_heap = (mp_word)mp_empty_heap;
   as_thread = 0;
   reserved = 0;
   memset(M.site_uses, 0, sizeof M.site_uses);
@@ -61,6 +62,10 @@ uint64_t mp_clock_nanoseconds(void) { return 0; }
 int mp_thread_exit_register(void (*on_exit)(void *)) { return (void)on_exit, 0; }
 void mp_thread_exit_arm(void) {}
 int mp_background_start(void (*body)(void)) { return (void)body, -1; }
+mp_word mp_thread_id(void) { return 1; }
+int mp_backtrace(mp_word *frames) { return (void)frames, 0; }
+void mp_backtrace_write(mp_word frame) { (void)frame; }
+int mp_faults_watch(int (*is_ours)(mp_word address, int access)) { return (void)is_ours, 0; }
 int mp_fork_register(void (*prepare)(void), void (*parent)(void), void (*child)(void)) {
   return (void)prepare, (void)parent, (void)child, 0;
 }
@@ -90,6 +95,7 @@ int mp_pages_purge(void *address, size_t byte_count) {
 // The system may take it, and so it does.
 int mp_pages_lend(void *address, size_t byte_count) { return mp_pages_purge(address, byte_count); }
 int mp_pages_guard(void *address, size_t byte_count) { return (void)address, (void)byte_count, -1; }
+int mp_pages_withdraw(void *address, size_t byte_count) { return mp_pages_purge(address, byte_count); }
 int mp_pages_release(void *address, size_t byte_count) { return (void)address, (void)byte_count, 0; }
 int mp_pages_lock(void *address, size_t byte_count) { return (void)address, (void)byte_count, 0; }
 int mp_pages_huge(void *address, size_t byte_count, int wanted) { return (void)address, (void)byte_count, (void)wanted, 0; }

@@ -1,0 +1,43 @@
+import CMempoolShims
+
+/// Which thread did something, and by which way it had come there: return addresses, innermost first.
+///
+/// A plain value of fixed size. Taking one costs a microsecond or two and allocates nothing, but for the first of the process, which
+/// loads the unwinder; see ``loadUnwinder()``.
+struct Backtrace {
+  /// The kernel's number of the thread.
+  private(set) var thread: UInt = 0
+  // Frames 0..<count
+  private(set) var count = 0
+  private var frames = InlineArray<20, UInt>(repeating: 0)
+
+  init() {}
+
+  /// Of the calling thread, now.
+  @inline(never)
+  static func here() -> Backtrace {
+    var backtrace = Backtrace()
+    backtrace.thread = mp_thread_id()
+    var frames = backtrace.frames
+    var span = frames.mutableSpan
+    backtrace.count = span.withUnsafeMutableBytes { bytes in
+      Int(mp_backtrace(bytes.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: UInt.self)))
+    }
+    backtrace.frames = frames
+    return backtrace
+  }
+
+  /// Makes later backtraces allocate nothing. While the caller holds no lock and the loader is at rest.
+  static func loadUnwinder() { _ = here() }
+
+  /// Writes it to standard error under a title, a line a frame: `mempool: allocated by thread 1234:`. Safe in a signal handler.
+  func write(_ title: StaticString) {
+    var line = ReportLine()
+    line.append(title)
+    line.append(" by thread ")
+    line.append(decimal: thread)
+    line.append(":")
+    line.write()
+    for index in 0..<count { mp_backtrace_write(frames[index]) }
+  }
+}
