@@ -14,6 +14,11 @@ import Testing
     for variable in allVariables { unsetenv("\(variable.row.name)") }
     for (name, value) in variables { setenv(name, value, 1) }
     defer { for name in variables.keys { unsetenv(name) } }
+    return capturing(body)
+  }
+
+  /// Runs `body`, and returns what it wrote to standard error, line by line.
+  static func capturing(_ body: () -> Void) -> [String] {
     let file = FileManager.default.temporaryDirectory.appendingPathComponent("mempool-\(UUID().uuidString)")
     let descriptor = open(file.path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
     let saved = dup(2)
@@ -47,6 +52,7 @@ import Testing
     #expect(settings.hardening == .off)
     #expect(settings.purgeDelayMilliseconds == 1000)
     #expect(settings.hasPurgeThread)
+    #expect(settings.guardSampleInterval == 0 && settings.guardSlotCount == 128)
     #expect(settings.statisticsFormat == nil)
     #expect(settings.statisticsProcess == 0)
     #expect(settings.statisticsPath.isEmpty)
@@ -57,8 +63,7 @@ import Testing
     let (settings, lines) = Self.read([
       "MPMAXRETRIES": "0", "MPWAITTIME": "250", "MEMPOOL_RESERVE": "2T", "MEMPOOL_FIXED": "64m", "MEMPOOL_LOCK": "1",
       "MEMPOOL_PREFAULT": "0", "MEMPOOL_EXHAUSTION": "system", "MEMPOOL_SMALL": "dense", "MEMPOOL_HARDEN": "3",
-      "MEMPOOL_PURGE_DELAY": "0",
-      "MEMPOOL_PURGE_THREAD": "0",
+      "MEMPOOL_PURGE_DELAY": "0", "MEMPOOL_PURGE_THREAD": "0", "MEMPOOL_GUARD_SAMPLE": "1000", "MEMPOOL_GUARD_SLOTS": "32",
       "MEMPOOL_SHOW_STATS": "json", "MEMPOOL_STATS_FILE": "/tmp/a%pb",
       "MEMPOOL_STATS_PROCESS": "4711",
     ])
@@ -74,6 +79,7 @@ import Testing
     #expect(settings.hardening == .guards && settings.poolOptions.hardening == .guards)
     #expect(settings.purgeDelayMilliseconds == 0)
     #expect(!settings.hasPurgeThread)
+    #expect(settings.guardSampleInterval == 1000 && settings.guardSlotCount == 32)
     #expect(settings.statisticsFormat == .json)
     #expect(settings.statisticsProcess == 4711)
     #expect(settings.statisticsPath.withCString { String(cString: $0) } == "/tmp/a\(getpid())b")

@@ -14,6 +14,8 @@ import Testing
     #expect((Slab.largestItemCount + 2 + 63) / 64 <= 64, "a summary word has a bit for each cell")
     #expect(MemoryLayout<ThreadHeap>.offset(of: \ThreadHeap.current) == 0, "the shims' empty heap is one")
     #expect(MemoryLayout<FallbackSet>.offset(of: \FallbackSet.mutex) == 8)
+    #expect(MemoryLayout<GuardRegion>.size <= Int(MP_GUARD_BYTES))
+    #expect(MemoryLayout.size(ofValue: Backtrace().frames) == Int(MP_FRAMES) * MemoryLayout<UInt>.size)
     #expect(MemoryPoolPointer.recordByteCount + Process.byteCount <= Int(MP_PROCESS_BYTES))
   }
 

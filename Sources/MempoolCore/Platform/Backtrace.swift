@@ -9,7 +9,7 @@ struct Backtrace {
   private(set) var thread: UInt = 0
   // Frames 0..<count
   private(set) var count = 0
-  private var frames = InlineArray<20, UInt>(repeating: 0)
+  private(set) var frames = InlineArray<20, UInt>(repeating: 0)
 
   init() {}
 

@@ -152,9 +152,14 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     if let pointer = takeNext(byteCount) { return pointer }
     guard start() else { return exhausted(byteCount, call) }
     guard isPlain else { return allocateDiverted(byteCount, alignment: 1, call) }
-    let pointer =
-      byteCount <= SizeClass.largest
-      ? allocateSmall(byteCount, SizeClass.index(byteCount)) : allocateLarge(byteCount)?.pointer
+    let pointer: UnsafeMutableRawPointer?
+    if byteCount > SizeClass.largest {
+      pointer = allocateLarge(byteCount)?.pointer
+    } else if self == .shared, threadBlock().pointee.state == UInt(MP_THREAD_NEW) {
+      pointer = allocateFirst(byteCount, call)
+    } else {
+      pointer = allocateSmall(byteCount, SizeClass.index(byteCount))
+    }
     if Purger.state.loadRelaxed() == Purger.State.none, Process.hasThreads { Process.startPurger(for: self) }
     return pointer ?? exhausted(byteCount, call)
   }

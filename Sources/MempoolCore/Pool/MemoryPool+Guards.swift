@@ -49,6 +49,16 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     block.pointee.heap = UInt(bitPattern: mp_empty_heap_address())
   }
 
+  /// A thread's first small object, which may be sampled like any other.
+  @inline(never)
+  func allocateFirst(_ byteCount: UInt, _ call: StaticString) -> UnsafeMutableRawPointer? {
+    _ = threadHeap()
+    let block = threadBlock()
+    if block.pointee.guard_countdown == 1 { return allocateGuarded(byteCount, call) }
+    if block.pointee.guard_countdown > 1 { block.pointee.guard_countdown -= 1 }
+    return allocateSmall(byteCount, SizeClass.index(byteCount))
+  }
+
   /// A small object whose turn it is: on a page of its own, if there is one.
   @inline(never)
   func allocateGuarded(_ byteCount: UInt, _ call: StaticString) -> UnsafeMutableRawPointer? {

@@ -117,6 +117,11 @@ extension UnsafeMutablePointer where Pointee == GuardRegion {
 
   /// An object of so many bytes, at most a page, on a page of its own; nil when all slots hold live objects, or the system refuses.
   func allocate(_ byteCount: UInt) -> UnsafeMutableRawPointer? {
+    // A program may keep what it has long: then a sample must not cost a backtrace, and not the lock.
+    if live.loadRelaxed() >= pointee.slotCount {
+      _ = missed.fetchAddRelaxed(1)
+      return nil
+    }
     let backtrace = Backtrace.here()
     return mutex.withLock {
       guard pointee.oldest != 0 else {
