@@ -132,11 +132,9 @@ int mp_pages_purge(void *address, size_t byte_count) {
   return refused ? failed() : 0;
 }
 
-int mp_pages_withdraw(void *address, size_t byte_count) {
+int mp_pages_protect(void *address, size_t byte_count) {
   int saved = errno;
-  // One call for what would be two: without access, and without memory.
-  const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
-  int refused = counted(&counters.purge) || mmap(address, byte_count, PROT_NONE, flags, -1, 0) == MAP_FAILED;
+  int refused = counted(&counters.commit) || mprotect(address, byte_count, PROT_NONE);
   errno = saved;
   return refused ? failed() : 0;
 }
@@ -153,11 +151,11 @@ int mp_pages_lend(void *address, size_t byte_count) {
 }
 
 int mp_pages_guard(void *address, size_t byte_count) {
+  if (mp_pages_protect(address, byte_count)) return -1;
   int saved = errno;
-  int refused = counted(&counters.commit) || mprotect(address, byte_count, PROT_NONE);
-  if (!refused) madvise(address, byte_count, MADV_DONTNEED);
+  madvise(address, byte_count, MADV_DONTNEED);
   errno = saved;
-  return refused ? failed() : 0;
+  return 0;
 }
 
 int mp_pages_release(void *address, size_t byte_count) {

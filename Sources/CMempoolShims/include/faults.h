@@ -19,8 +19,8 @@ enum { MP_ACCESS_UNKNOWN = 0, MP_ACCESS_READ = 1, MP_ACCESS_WRITE = 2, MP_ACCESS
 // to happen before goes on. 0, or -1 with errno and nothing changed. Once.
 int mp_faults_watch(int (*_Nonnull is_ours)(mp_word address, int access));
 
-// Makes accessible pages what a reservation is: no access, no memory behind them. Keeps errno.
-int mp_pages_withdraw(void *_Nonnull address, size_t byte_count);
+// Takes the access to pages away, which keep their memory. Keeps errno.
+int mp_pages_protect(void *_Nonnull address, size_t byte_count);
 
 // Storage of the region of guarded objects (Segment/GuardRegion.swift); zero until it is started.
 enum { MP_GUARD_BYTES = 256 };

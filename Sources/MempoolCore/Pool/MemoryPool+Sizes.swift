@@ -1,8 +1,8 @@
 import CMempoolShims
 
 extension UnsafeMutablePointer where Pointee == MemoryPool {
-  /// The least usable size of a new object of `byteCount` bytes; `byteCount` itself when no object can be so large.
-  /// O(1), starts nothing. A pool that passes everything through does not know.
+  /// The least usable size of a new object of `byteCount` bytes, guarded ones aside, which have just that; `byteCount` itself
+  /// when no object can be so large. O(1), starts nothing. A pool that passes everything through does not know.
   public func goodSize(_ byteCount: UInt) -> UInt {
     let options = settledOptions
     if case .passThrough = options.backing { return byteCount }

@@ -127,12 +127,14 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     statistics.guardedCount = region.allocated.loadRelaxed()
     statistics.guardedLiveCount = region.live.loadRelaxed()
     statistics.guardedMissedCount = region.missed.loadRelaxed()
-    let liveBytes = statistics.guardedLiveCount &* region.pointee.pageByteCount
+    let page = region.pointee.pageByteCount, liveBytes = statistics.guardedLiveCount &* page
+    // A page keeps its memory from its first use on; slots that were never used come first.
+    let usedBytes = min(statistics.guardedCount, region.pointee.slotCount) &* page
     let recordBytes = region.recordByteCount
     statistics.allocatedBytes &+= liveBytes
     statistics.activeBytes &+= liveBytes
     statistics.metadataBytes &+= recordBytes
-    statistics.committedBytes &+= liveBytes &+ recordBytes
+    statistics.committedBytes &+= usedBytes &+ recordBytes
     statistics.mappedBytes &+= region.byteCount.loadRelaxed() &+ recordBytes
   }
 

@@ -6,7 +6,7 @@ import CMempoolShims
 /// and make a system call each, as one allocation in many comes here. Objects lie by turns at the end of their page, so that the
 /// first access behind them faults, and at its start, so that the first one before them does. As objects are aligned to 16 (those
 /// below 16 bytes to 8), up to 15 bytes behind one at the end do not fault: the rest of the page holds a pattern, which is compared
-/// when the object is freed. A freed object's page faults until it is used again, as late as can be: the one that was freed first.
+/// when the object is freed. A freed object's page keeps its content, for who looks at a core dump, and faults until it is used again, as late as can be: the one that was freed first.
 struct GuardRegion {
   // One allocation in so many is sampled; 0: none, or the region is not complete
   var interval = AtomicWord()  // 0
@@ -179,7 +179,7 @@ extension UnsafeMutablePointer where Pointee == GuardRegion {
     object.pointee.deallocation = backtrace
     object.pointee.isLive = false
     // Should the system refuse, what touches it now goes unseen.
-    _ = mp_pages_withdraw(UnsafeMutableRawPointer(bitPattern: page).unsafelyUnwrapped, Int(pointee.pageByteCount))
+    _ = mp_pages_protect(UnsafeMutableRawPointer(bitPattern: page).unsafelyUnwrapped, Int(pointee.pageByteCount))
     _ = live.fetchAddRelaxed(0 &- 1)
     enqueue(object)
     mutex.unlock()

@@ -95,7 +95,7 @@ int mp_pages_purge(void *address, size_t byte_count) {
 // The system may take it, and so it does.
 int mp_pages_lend(void *address, size_t byte_count) { return mp_pages_purge(address, byte_count); }
 int mp_pages_guard(void *address, size_t byte_count) { return (void)address, (void)byte_count, -1; }
-int mp_pages_withdraw(void *address, size_t byte_count) { return mp_pages_purge(address, byte_count); }
+int mp_pages_protect(void *address, size_t byte_count) { return (void)address, (void)byte_count, 0; }
 int mp_pages_release(void *address, size_t byte_count) { return (void)address, (void)byte_count, 0; }
 int mp_pages_lock(void *address, size_t byte_count) { return (void)address, (void)byte_count, 0; }
 int mp_pages_huge(void *address, size_t byte_count, int wanted) { return (void)address, (void)byte_count, (void)wanted, 0; }
