@@ -48,7 +48,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     if byteCount > SizeClass.largest { return allocateSlow(byteCount, call) }
     let block = threadBlock()
     let countdown = block.pointee.guard_countdown
-    if countdown == 0 { return allocateSlow(byteCount, call) }
+    if countdown == 0 { return refill(byteCount, call) }
     fenceCompiler()  // two tests and two branches: put into one they are seven instructions, not five
     if self != .shared { return allocateSlow(byteCount, call) }
     if countdown == 1 { return allocateGuarded(byteCount, call) }
@@ -149,7 +149,6 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
 
   @inline(never)
   func allocateSlow(_ byteCount: UInt, _ call: StaticString) -> UnsafeMutableRawPointer? {
-    if let pointer = takeNext(byteCount) { return pointer }
     guard start() else { return exhausted(byteCount, call) }
     guard isPlain else { return allocateDiverted(byteCount, alignment: 1, call) }
     let pointer: UnsafeMutableRawPointer?
@@ -164,18 +163,19 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     return pointer ?? exhausted(byteCount, call)
   }
 
-  // Most of what comes here: the thread's current slab has nothing left, and another has.
-  @inline(__always)
-  private func takeNext(_ byteCount: UInt) -> UnsafeMutableRawPointer? {
-    let block = threadBlock()
-    guard self == .shared, byteCount <= SizeClass.largest, isPlain, block.realHeapRecord != mp_empty_heap_address()
-    else { return nil }
-    let heap = block.realHeapRecord.assumingMemoryBound(to: ThreadHeap.self)
-    let sizeClass = SizeClass.index(byteCount)
-    guard let pointer = heap.takeNext(sizeClass) else { return nil }
-    heap.sample(byteCount, heap.current(sizeClass).pointee.itemSize)
-    heap.requested.addUnshared(byteCount)
-    return pointer
+  // Of a small object. Most of what comes here: the thread's current slab has nothing left, and another has.
+  @inline(never)
+  private func refill(_ byteCount: UInt, _ call: StaticString) -> UnsafeMutableRawPointer? {
+    let record = threadBlock().heapRecord
+    if self == .shared, record != mp_empty_heap_address() {
+      let heap = record.assumingMemoryBound(to: ThreadHeap.self), sizeClass = SizeClass.index(byteCount)
+      if let pointer = heap.takeNext(sizeClass) {
+        heap.sample(byteCount, heap.current(sizeClass).pointee.itemSize)
+        heap.requested.addUnshared(byteCount)
+        return pointer
+      }
+    }
+    return allocateSlow(byteCount, call)
   }
 
   func allocateSmall(_ byteCount: UInt, _ sizeClass: Int) -> UnsafeMutableRawPointer? {
