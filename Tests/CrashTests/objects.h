@@ -68,8 +68,8 @@ static void *inPages(void) { return offset(pages(), 16384); }
 static void *inSpan(void) { return offset(span(), 1 << 20); }
 static void *inSpanOdd(void) { return offset(span(), 1); }
 
-// Items of 1920 bytes, of which a slab cuts four at first.
-static void *uncut(void) { return (void *)(((uintptr_t)hide(allocate(1900)) & ~(uintptr_t)16383) + 6 * 1920); }
+// Items of 2048 bytes, of which a slab cuts four at first.
+static void *uncut(void) { return (void *)(((uintptr_t)hide(allocate(2000)) & ~(uintptr_t)16383) + 6 * 2048); }
 // Five items of 3072 bytes leave a rest of their page.
 static void *behindTheLast(void) { return (void *)(((uintptr_t)hide(allocate(3000)) & ~(uintptr_t)16383) + 5 * 3072); }
 static void *unclaimed(void) { return offset(run(), 64 << 20); }

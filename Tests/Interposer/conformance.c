@@ -250,8 +250,8 @@ static void extensions(void) {
     for (size_t size = 0; size < 200000; size += 1 + size / 50) {
       p = p_malloc(size);
       size_t good = malloc_good_size(size);
-      CHECK(good >= size && p_usable(p) >= good && p_usable(p) <= good + good / 8);
-      if (size <= 3840) CHECK(p_usable(p) == good);
+      // Of a size of which there are few, an object may be a third larger than it will be when there are more.
+      CHECK(good >= size && p_usable(p) >= good && p_usable(p) <= good + good / (size <= 128 ? 16 : 3));
       p_free(p);
     }
 }

@@ -117,7 +117,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     for sizeClass in 0..<SizeClass.count {
       var next = pointee.room[sizeClass]
       while let slab = next {
-        next = slab.pointee.next
+        next = slab.pointee.next == pointee.room[sizeClass] ? nil : slab.pointee.next  // a ring
         var item = UInt(slab.pointee.head)
         slab.pointee.head = 0
         while item != 0 {
@@ -136,7 +136,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     for sizeClass in 0..<SizeClass.count {
       var next = pointee.room[sizeClass]
       while let slab = next {
-        next = slab.pointee.next
+        next = slab.pointee.next == pointee.room[sizeClass] ? nil : slab.pointee.next  // a ring
         for index in 0..<slab.cellCount {
           var freed = ~slab.cell(index << 6).exchangeAcquire(Cell.busy)
           while freed != 0 {

@@ -94,6 +94,7 @@ int mp_pages_purge(void *address, size_t byte_count) {
 }
 // The system may take it, and so it does.
 int mp_pages_lend(void *address, size_t byte_count) { return mp_pages_purge(address, byte_count); }
+mp_word mp_random_word(void) { return 0x9e3779b97f4a7c15; }
 int mp_pages_guard(void *address, size_t byte_count) { return (void)address, (void)byte_count, -1; }
 int mp_pages_protect(void *address, size_t byte_count) { return (void)address, (void)byte_count, 0; }
 int mp_pages_release(void *address, size_t byte_count) { return (void)address, (void)byte_count, 0; }
