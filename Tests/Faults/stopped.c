@@ -67,7 +67,8 @@ static long operations[all];
 static unsigned char *handed[classes][2];
 static atomic_t bitmap[cells];
 static mp_cache_t cache;
-static int stoppedThreads;
+static __thread int victim;
+static int isStopped[victims], mayGoOn[victims];
 static long stopped, stoppedInside;
 
 static void stop(int signal, siginfo_t *info, void *context) {
@@ -78,9 +79,10 @@ static void stop(int signal, siginfo_t *info, void *context) {
   sigdelset(&rest, SIGUSR2);
   __atomic_add_fetch(&stopped, 1, __ATOMIC_RELAXED);
   if (isInside(context)) __atomic_add_fetch(&stoppedInside, 1, __ATOMIC_RELAXED);
-  __atomic_add_fetch(&stoppedThreads, 1, __ATOMIC_RELEASE);
-  sigsuspend(&rest);
-  __atomic_sub_fetch(&stoppedThreads, 1, __ATOMIC_RELEASE);
+  __atomic_store_n(&isStopped[victim], 1, __ATOMIC_RELEASE);
+  // The last of the signals to go on from the stop before may come only now.
+  while (!__atomic_load_n(&mayGoOn[victim], __ATOMIC_ACQUIRE)) sigsuspend(&rest);
+  __atomic_store_n(&isStopped[victim], 0, __ATOMIC_RELEASE);
   errno = saved;
 }
 
@@ -103,6 +105,7 @@ static void drop(unsigned char *bytes, size_t size) {
 // A steady state: a few objects of each size at any time, so that no slab is made and none given back, which takes a lock.
 static void *steady(void *argument) {
   int self = (int)(intptr_t)argument;
+  victim = self < victims ? self : 0;  // the others are not stopped
   uint64_t seed = (uint64_t)self + 1;
   unsigned char *small[classes][3], *large[runs] = {0};
   size_t sizes[runs];
@@ -174,15 +177,22 @@ static void stopAtRandom(long wanted, uint64_t *seed) {
   for (long stop = 0; stop < wanted; stop++) {
     int count = 1 + (int)(next(seed) % victims);
     pause1((long)(next(seed) % 50000));
-    for (int i = 0; i < count; i++) pthread_kill(threads[i], SIGUSR1);
-    while (__atomic_load_n(&stoppedThreads, __ATOMIC_ACQUIRE) < count) pause1(10000);
+    for (int i = 0; i < count; i++) {
+      __atomic_store_n(&mayGoOn[i], 0, __ATOMIC_RELAXED);
+      pthread_kill(threads[i], SIGUSR1);
+    }
+    for (int i = 0; i < count; i++)
+      while (!__atomic_load_n(&isStopped[i], __ATOMIC_ACQUIRE)) pause1(10000);
     if (!advance(victims, 300)) {
       dprintf(2, "stop %ld: the others do not go on\n", stop);
       _exit(1);
     }
-    while (__atomic_load_n(&stoppedThreads, __ATOMIC_ACQUIRE)) {
-      for (int i = 0; i < count; i++) pthread_kill(threads[i], SIGUSR2);
-      pause1(20000);
+    for (int i = 0; i < count; i++) {
+      __atomic_store_n(&mayGoOn[i], 1, __ATOMIC_RELEASE);
+      while (__atomic_load_n(&isStopped[i], __ATOMIC_ACQUIRE)) {
+        pthread_kill(threads[i], SIGUSR2);
+        pause1(20000);
+      }
     }
   }
   isOver = 1;
