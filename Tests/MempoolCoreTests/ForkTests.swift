@@ -106,7 +106,7 @@ import Testing
   }
 }
 
-private enum Forks {
+enum Forks {
   // Swift does not import it.
   private static let fork = unsafeBitCast(dlsym(nil, "fork"), to: (@convention(c) () -> pid_t).self)
 

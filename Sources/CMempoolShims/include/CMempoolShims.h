@@ -5,6 +5,7 @@
 #include "atomics.h"
 #include "bounded_wait.h"
 #include "output.h"
+#include "sanitizer.h"
 #include "system.h"
 #include "thread_block.h"
 

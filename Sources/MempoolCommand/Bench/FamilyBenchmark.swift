@@ -32,7 +32,9 @@ struct FamilyRow: Codable, Equatable {
 
 /// The families, by name.
 enum Families {
-  static var all: [any FamilyBenchmark.Type] { [] }
+  static var all: [any FamilyBenchmark.Type] {
+    [ObjectPoolBenchmark.self]
+  }
 
   static var names: String { all.map { $0.name }.joined(separator: ", ") }
 

@@ -20,7 +20,12 @@ enum Process {
   // Threads that have a heap.
   private static var liveThreads: AtomicPointer { word.advanced(by: 5) }
 
-  static var byteCount: Int { 6 * 8 }
+  /// Hooks of those above, and what these keep for all of the process.
+  static var hooks: AtomicPointer { word.advanced(by: 6) }
+  static var familyStorage: UnsafeMutableRawPointer { start + (6 + hookCount) * 8 }
+  static var familyByteCount: Int { 1024 }
+
+  static var byteCount: Int { (6 + hookCount) * 8 + familyByteCount }
 
   /// An id that no pool and no cache has had.
   static func makeID() -> UInt { lastID.fetchAddRelaxed(1) + 1 }
@@ -35,6 +40,7 @@ enum Process {
 
   static func leave(_ pool: MemoryPoolPointer) {
     lock.withLock {
+      tell(ProcessEvent.poolEnd, UInt(bitPattern: pool))
       let first = head.loadPointerRelaxed()?.assumingMemoryBound(to: MemoryPool.self)
       if first == pool { return head.storeRelaxed(UInt(bitPattern: pool.pointee.next)) }
       var previous = first
@@ -153,6 +159,7 @@ enum Process {
         if pool != .shared, let heap = pool.ownHeap(of: block) { heap.abandonAll() }
       }
       forEachCache { $0.returnLeases(of: UInt(bitPattern: block)) }
+      tell(ProcessEvent.threadExit, block.pointee.number)
     }
   }
 
@@ -184,9 +191,11 @@ enum Process {
   static func prepareFork() {
     forEachLock { $0.lockForFork() }
     forEachCache { $0.pagesLock.lockWrite() }
+    tell(ProcessEvent.forkPrepare)
   }
 
   static func forkedParent() {
+    tell(ProcessEvent.forkParent)
     forEachCache { $0.pagesLock.unlockWrite() }
     forEachLock { $0.unlockAfterFork() }
   }
@@ -214,6 +223,7 @@ enum Process {
       }
       pool.registry.recoverAfterFork(own: block)
     }
+    tell(ProcessEvent.forkChild)
   }
 }
 

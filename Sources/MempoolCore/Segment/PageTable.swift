@@ -43,6 +43,8 @@ public enum PageKind: UInt {
   case dense = 4
   /// A page of the segment's own metadata.
   case metadata = 5
+  /// A page of an object pool's.
+  case object = 7
 }
 
 extension UnsafeMutablePointer where Pointee == PageEntry {

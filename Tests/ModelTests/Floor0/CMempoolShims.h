@@ -11,6 +11,7 @@
 #define mp_thread_block_self mp_thread_block_self_that_ships
 #include <bounded_wait.h>
 #include <output.h>
+#include <sanitizer.h>
 #include <system.h>
 #include <thread_block.h>
 #undef mp_pause
