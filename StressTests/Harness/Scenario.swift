@@ -46,6 +46,7 @@ let scenarios: [any Scenario.Type] = [
   CacheChurn.self,
   CacheLifecycle.self,
   PoolLifecycle.self,
+  LockedBufferPools.self,
   ForkUnderLoad.self,
   Idle.self,
   Mixed.self,
