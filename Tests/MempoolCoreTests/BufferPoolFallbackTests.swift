@@ -123,6 +123,44 @@ import Testing
     #expect(lowBuffer.isGuarded && midBuffer.isGuarded && highBuffer.isGuarded)
   }
 
+  /// The fallback's memory may be an object of the pool itself: then its objects lie in the pool's blocks, and are told from them.
+  @Test func aFallbackInsideOfThePool() throws {
+    let (buffer, pool) = try memory.pool(blocks: 200, blockSize: 16)
+    let inner = try #require(
+      BufferPoolPointer.make(in: try pool.allocate(2000), 2000, blockSize: 16))
+    #expect(try pool.setFallback(inner.allocator))
+    while try !pool.isFull() { _ = try pool.allocate(16) }
+    let object = try pool.allocate(100)
+    #expect(pool.owns(object) && inner.owns(object))
+    #expect(try pool.usableSize(of: object) == 100)
+    let moved = try #require(try pool.reallocate(object, 300))
+    #expect(try inner.owns(moved) && pool.statistics().liveFallbacks == 1)
+    try pool.deallocate(moved)
+    #expect(throws: BufferPoolError.interior) { try pool.deallocate(moved) }
+    #expect(try inner.statistics().objects == 0 && pool.checkInvariants() && inner.checkInvariants())
+    #expect(buffer.isGuarded)
+  }
+
+  /// What C programs may pass to the function of an allocator: nothing to give back, and sizes that no Int holds.
+  @Test func theFunctionOfAnAllocator() throws {
+    let (_, pool) = try memory.pool(blocks: 20, blockSize: 16)
+    let region = try #require(RegionPointer.make(in: memory.buffer(500).start, 500))
+    for allocator in [RawAllocator.system, MemoryPoolPointer.shared.allocator, pool.allocator, region.allocator] {
+      #expect(allocator.resize(allocator.state, nil, 0) == nil)
+      #expect(allocator.resize(allocator.state, nil, -1) == nil)
+      #expect(allocator.allocate(.max) == nil && allocator.allocate(UInt(Int.max)) == nil)
+      let object = try #require(allocator.allocate(0))
+      Pattern.fill(object, 1, 6)
+      #expect(allocator.resize(allocator.state, object, -1) == nil)
+      #expect(allocator.reallocate(object, .max) == nil && allocator.reallocate(object, 1 << 62) == nil)
+      #expect(Pattern.isIntact(object, 1, 6))
+      let larger = try #require(allocator.reallocate(object, 100))
+      #expect(Pattern.isIntact(larger, 1, 6))
+      allocator.deallocate(larger)
+    }
+    #expect(try pool.statistics().objects == 0)
+  }
+
   @Test("B6: where the lock is refused, every call fails, changes nothing and does not ask the fallback")
   func aRefusedLock() throws {
     final class State: @unchecked Sendable {

@@ -129,6 +129,30 @@ import Testing
     #expect(region.mark == 0 && region.peak == 116)
   }
 
+  @Test func books() throws {
+    let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: 4096, alignment: 16)
+    defer { bytes.deallocate() }
+    let pool = try BufferPool(in: bytes, blockSize: 16)
+    do {
+      let book = try Book(pieceSize: 6, piecesPerPage: 20, from: pool.allocator)
+      var pieces = try (0..<100).map { _ in try book.allocate() }
+      #expect(try book.count().pieces == 100 && book.count().pages >= 4 && book.owns(pieces[7]) && !book.owns(nil))
+      book.isVacuumedAlways = true
+      for piece in pieces.dropFirst() { book.deallocate(piece) }
+      #expect(try book.isVacuumedAlways && book.count() == (1, 1))
+      book.isVacuumedAlways = false
+      try book.addPage()
+      #expect(try book.vacuum() == 1 && book.count() == (1, 1))
+      pieces = []
+      while (try? book.allocate()) != nil {}
+      #expect(throws: PoolError.outOfMemory) { try book.addPage() }
+    }
+    #expect(try pool.statistics().objects == 0)
+    for (size, count) in [(0, 1), (1, 0), (-1, 5), (Int.max, 2)] {
+      #expect(throws: PoolError.invalidArgument) { try Book(pieceSize: size, piecesPerPage: count) }
+    }
+  }
+
   private func expect(_ result: ExitTest.Result?, _ call: String, _ what: String) {
     let text = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
     let lines = text.split(separator: "\n").filter { $0.hasPrefix("mempool: ") }
@@ -177,5 +201,12 @@ import Testing
         let region = try Region(in: UnsafeMutableRawBufferPointer.allocate(byteCount: 1000, alignment: 16))
         region.reset(to: 1)
       }, "Region.reset", "a mark ahead of now")
+    expect(
+      await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+        let book = try Book(pieceSize: 24, piecesPerPage: 10)
+        let piece = try book.allocate()
+        book.deallocate(piece)
+        book.deallocate(piece)
+      }, "Book.deallocate", "double free, or never allocated")
   }
 }

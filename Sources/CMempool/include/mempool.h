@@ -315,7 +315,7 @@ void *mp_bufpool_memalign(mp_bufpool_t *pool, size_t alignment, size_t size) MP_
 
 /*
  * Changes the size of an object and keeps its first min(old, new) bytes. It stays in place when it shrinks, and when the blocks
- * behind it are free; otherwise it moves, also by less than its length. `p` NULL: mp_bufpool_alloc. `size` 0: frees, and
+ * behind it are free; otherwise it moves, also by less than its length, aligned as by mp_bufpool_alloc. `p` NULL: mp_bufpool_alloc. `size` 0: frees, and
  * returns NULL with errno as it was. NULL and ENOMEM, or EINVAL unless p starts a live object: nothing has changed.
  */
 void *mp_bufpool_realloc(mp_bufpool_t *pool, void *p, size_t size);

@@ -128,6 +128,9 @@ enum BufferPoolBenchmark: FamilyBenchmark {
           }
           if pattern == .batches {
             rounds["mempool's region", default: []].append(pattern.nanoseconds(RegionSubject(region: bump), byteCount))
+            if let apr = AprSubject.shared {
+              rounds["apr pool", default: []].append(pattern.nanoseconds(apr, byteCount))
+            }
           }
         }
         let medians = rounds.mapValues { Distribution($0).median }

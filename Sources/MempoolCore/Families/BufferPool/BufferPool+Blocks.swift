@@ -1,5 +1,13 @@
 // Blocks and objects. All of it with the pool's lock held, if it has one.
 
+/// Where an object is.
+enum BufferPoolPlace {
+  /// In the pool's blocks: the index of its first one.
+  case blocks(UInt)
+  /// In memory of the fallback: its address, a node of ``FallbackTree``.
+  case fallback(UInt)
+}
+
 extension UnsafeMutablePointer where Pointee == BufferPool {
   func pointer(_ index: UInt) -> UnsafeMutableRawPointer {
     UnsafeMutableRawPointer(bitPattern: pointee.blocks + index * pointee.blockSize).unsafelyUnwrapped
@@ -12,8 +20,18 @@ extension UnsafeMutablePointer where Pointee == BufferPool {
     return byteCount / size + (byteCount % size == 0 ? 0 : 1)
   }
 
+  /// Where the live object that a pointer points to is. In the blocks first: a foreign pointer costs more, not an own one.
+  func locate(_ pointer: UnsafeRawPointer) throws(BufferPoolError) -> BufferPoolPlace {
+    do throws(BufferPoolError) {
+      return .blocks(try find(pointer))
+    } catch {
+      if let node = fallbackNode(pointer) { return .fallback(node) }
+      throw error
+    }
+  }
+
   /// The first block of the live object that a pointer points to.
-  func find(_ pointer: UnsafeRawPointer) throws(BufferPoolError) -> UInt {
+  private func find(_ pointer: UnsafeRawPointer) throws(BufferPoolError) -> UInt {
     guard owns(pointer) else { throw .foreign }
     let (index, rest) = (UInt(bitPattern: pointer) - pointee.blocks).quotientAndRemainder(
       dividingBy: pointee.blockSize)

@@ -29,25 +29,15 @@ extension UnsafeMutablePointer where Pointee == BufferPool {
     return node
   }
 
-  private func contains(_ address: UInt) -> Bool {
-    pointee.fallbackRoot != 0 && address % 8 == 0 && tree.containsNode(address)
-  }
-
   /// Nil for what did not come from the fallback.
-  func fallbackSize(of pointer: UnsafeRawPointer) -> UInt? {
+  func fallbackNode(_ pointer: UnsafeRawPointer) -> UInt? {
     let address = UInt(bitPattern: pointer)
-    return contains(address) ? tree.header(address).pointee.byteCount : nil
+    return pointee.fallbackRoot != 0 && address % 8 == 0 && tree.containsNode(address) ? address : nil
   }
 
-  /// False for what did not come from the fallback.
-  func giveBackToFallback(_ pointer: UnsafeMutableRawPointer) -> Bool {
-    let address = UInt(bitPattern: pointer)
-    guard contains(address) else { return false }
-    leave(address)
-    return true
-  }
+  func fallbackSize(_ node: UInt) -> UInt { tree.header(node).pointee.byteCount }
 
-  private func leave(_ node: UInt) {
+  func giveBackToFallback(_ node: UInt) {
     if !tree.removeNode(node) { tree.damaged(at: node) }
     pointee.fallbackLive -= 1
     guard let start = UnsafeMutableRawPointer(bitPattern: node - tree.header(node).pointee.offset) else { return }
@@ -55,16 +45,15 @@ extension UnsafeMutablePointer where Pointee == BufferPool {
   }
 
   /// Nil, and nothing is changed, when the fallback has no memory.
-  func reallocateInFallback(
-    _ pointer: UnsafeMutableRawPointer, _ old: UInt, _ byteCount: UInt
-  ) -> UnsafeMutableRawPointer? {
-    let node = UInt(bitPattern: pointer), offset = tree.header(node).pointee.offset
+  func reallocateInFallback(_ node: UInt, _ byteCount: UInt) -> UnsafeMutableRawPointer? {
+    let kept = min(fallbackSize(node), byteCount), offset = tree.header(node).pointee.offset
     // Where it goes it may have to be shifted.
     let spare = naturalAlignment > 8 ? naturalAlignment - 8 : 0
     let (whole, overflow) = byteCount.addingReportingOverflow(offset + spare)
-    guard !overflow, let fallback = pointee.fallback else { return nil }
+    guard !overflow, let fallback = pointee.fallback, let old = UnsafeMutableRawPointer(bitPattern: node - offset)
+    else { return nil }
     if !tree.removeNode(node) { tree.damaged(at: node) }
-    guard let moved = fallback.reallocate(pointer - Int(offset), whole) else {
+    guard let moved = fallback.reallocate(old, whole) else {
       tree.insertNode(node)
       return nil
     }
@@ -74,7 +63,7 @@ extension UnsafeMutablePointer where Pointee == BufferPool {
     let shifted = (start + FallbackTree.headerBytes + alignment - 1) & ~(alignment - 1)
     let target = moved + Int(shifted - start)
     if shifted != start + offset {
-      target.copyMemory(from: moved + Int(offset), byteCount: Int(min(old, byteCount)))
+      target.copyMemory(from: moved + Int(offset), byteCount: Int(kept))
     }
     tree.header(shifted).initialize(to: FallbackTree.Header(byteCount: byteCount, offset: shifted - start))
     tree.insertNode(shifted)
@@ -83,6 +72,6 @@ extension UnsafeMutablePointer where Pointee == BufferPool {
   }
 
   func drainFallback() {
-    while pointee.fallbackRoot != 0 { leave(pointee.fallbackRoot) }
+    while pointee.fallbackRoot != 0 { giveBackToFallback(pointee.fallbackRoot) }
   }
 }

@@ -14,11 +14,13 @@ extension UnsafeMutablePointer where Pointee == BufferPool {
     }
     try acquire()
     defer { release() }
-    if let size = fallbackSize(of: pointer) {
-      if let moved = reallocateInFallback(pointer, size, byteCount) { return moved }
-      throw .outOfMemory
+    let index: UInt
+    switch try locate(pointer) {
+    case .blocks(let first): index = first
+    case .fallback(let node):
+      guard let moved = reallocateInFallback(node, byteCount) else { throw .outOfMemory }
+      return moved
     }
-    let index = try find(pointer)
     let old = length(index), new = blocks(for: byteCount)
     if let moved = resize(index, old, new) {
       pointee.requestedBytes &+= byteCount

@@ -131,10 +131,12 @@ extension UnsafeMutablePointer where Pointee == BufferPool {
     guard let pointer else { return }
     try acquire()
     defer { release() }
-    if giveBackToFallback(pointer) { return }
-    let index = try find(pointer)
-    vacate(index, length(index))
-    pointee.objects -= 1
+    switch try locate(pointer) {
+    case .blocks(let index):
+      vacate(index, length(index))
+      pointee.objects -= 1
+    case .fallback(let node): giveBackToFallback(node)
+    }
   }
 
   /// Takes back all objects, also those from the fallback, and zeroes the blocks. O(memory).
@@ -155,8 +157,10 @@ extension UnsafeMutablePointer where Pointee == BufferPool {
     guard let pointer else { return 0 }
     try acquire()
     defer { release() }
-    if let size = fallbackSize(of: pointer) { return size }
-    return length(try find(pointer)) * pointee.blockSize
+    switch try locate(pointer) {
+    case .blocks(let index): return length(index) * pointee.blockSize
+    case .fallback(let node): return fallbackSize(node)
+    }
   }
 
   /// Whether an address lies in the pool's blocks: from the first on, and before the end. Says nothing on whether an object is there.
@@ -177,6 +181,7 @@ extension UnsafeMutablePointer where Pointee == BufferPool {
     RawAllocator(
       resize: { state, pointer, byteCount in
         let pool = state.unsafelyUnwrapped.assumingMemoryBound(to: BufferPool.self)
+        if pointer == nil && byteCount == 0 { return nil }
         do throws(BufferPoolError) {
           return try pool.reallocate(pointer, UInt(bitPattern: byteCount))
         } catch {

@@ -78,7 +78,7 @@ extension UnsafeMutablePointer where Pointee == Region {
     RawAllocator(
       resize: { state, pointer, byteCount in
         let region = state.unsafelyUnwrapped.assumingMemoryBound(to: Region.self)
-        guard byteCount > 0 else { return nil }
+        guard byteCount != 0 else { return nil }
         if let pointer, !region.owns(pointer) {
           misuse("Region.allocator", UInt(bitPattern: pointer), "not memory of this region")
         }

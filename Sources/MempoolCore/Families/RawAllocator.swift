@@ -42,7 +42,8 @@ public struct RawAllocator {
   public static var system: RawAllocator {
     RawAllocator(
       resize: { _, pointer, byteCount in
-        if byteCount > 0 { return mp_system_realloc(pointer, byteCount) }
+        // A size_t that no Int holds is refused, not taken for nothing.
+        if byteCount != 0 { return mp_system_realloc(pointer, byteCount) }
         mp_system_free(pointer)
         return nil
       }, state: nil)
@@ -55,7 +56,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     RawAllocator(
       resize: { state, pointer, byteCount in
         let pool = state.unsafelyUnwrapped.assumingMemoryBound(to: MemoryPool.self)
-        if byteCount > 0 { return pool.reallocate(pointer, UInt(bitPattern: byteCount), call: "reallocate") }
+        if byteCount != 0 { return pool.reallocate(pointer, UInt(bitPattern: byteCount), call: "reallocate") }
         pool.deallocate(pointer, call: "deallocate")
         return nil
       }, state: UnsafeMutableRawPointer(self))

@@ -29,17 +29,6 @@ public struct Book {
 
 public typealias BookPointer = UnsafeMutablePointer<Book>
 
-struct BookPage {
-  var next: BookPagePointer?
-  var previous: BookPagePointer?
-  // In the rest of the page.
-  let pool: BufferPoolPointer
-
-  static var recordBytes: UInt { 24 }
-}
-
-typealias BookPagePointer = UnsafeMutablePointer<BookPage>
-
 /// What a book holds.
 public struct BookStatistics: Equatable {
   /// Pieces that are out.
@@ -128,67 +117,6 @@ extension UnsafeMutablePointer where Pointee == Book {
     return now
   }
 
-  private func page(of pointer: UnsafeRawPointer?) -> BookPagePointer? {
-    var next = pointee.first
-    while let page = next {
-      if page.pointee.pool.owns(pointer) { return page }
-      next = page.pointee.next
-    }
-    return nil
-  }
-
-  private func makePage() -> Bool {
-    guard let memory = pointee.source.allocate(pointee.pageBytes) else { return false }
-    let rest = memory + Int(BookPage.recordBytes), count = pointee.pageBytes - BookPage.recordBytes
-    guard UInt(bitPattern: memory) % 8 == 0,
-      let pool = BufferPoolPointer.make(in: rest, count, blockSize: pointee.pieceSize)
-    else {
-      pointee.source.deallocate(memory)
-      return false
-    }
-    let page = memory.bindMemory(to: BookPage.self, capacity: 1)
-    page.initialize(to: BookPage(pool: pool))
-    prepend(page)
-    pointee.pageCount += 1
-    return true
-  }
-
-  private func removePages(_ isToGo: (BookPagePointer) -> Bool) -> UInt {
-    let before = pointee.pageCount
-    var next = pointee.first
-    while let page = next {
-      next = page.pointee.next
-      if isToGo(page) { remove(page) }
-    }
-    return before - pointee.pageCount
-  }
-
-  private func remove(_ page: BookPagePointer) {
-    unlink(page)
-    pointee.pageCount -= 1
-    pointee.source.deallocate(UnsafeMutableRawPointer(page))
-  }
-
-  private func unlink(_ page: BookPagePointer) {
-    let (next, previous) = (page.pointee.next, page.pointee.previous)
-    if let previous { previous.pointee.next = next } else { pointee.first = next }
-    if let next { next.pointee.previous = previous } else { pointee.last = previous }
-  }
-
-  private func prepend(_ page: BookPagePointer) {
-    page.pointee.previous = nil
-    page.pointee.next = pointee.first
-    if let first = pointee.first { first.pointee.previous = page } else { pointee.last = page }
-    pointee.first = page
-  }
-
-  private func append(_ page: BookPagePointer) {
-    page.pointee.next = nil
-    page.pointee.previous = pointee.last
-    if let last = pointee.last { last.pointee.next = page } else { pointee.first = page }
-    pointee.last = page
-  }
-
   private func acquire() throws(BufferPoolError) {
     guard let hook = pointee.lock else { return }
     if hook.lock(hook.state) != 0 { throw .lockRefused }
@@ -197,33 +125,4 @@ extension UnsafeMutablePointer where Pointee == Book {
   private func release() {
     if let hook = pointee.lock { hook.unlock(hook.state) }
   }
-
-  /// Whether links, counts and pages agree. With nobody in a call.
-  public func checkInvariants() -> Bool {
-    var previous: BookPagePointer?
-    var next = pointee.first
-    var (pages, pieces, sawFull): (UInt, UInt, Bool) = (0, 0, false)
-    while let page = next {
-      guard page.pointee.previous == previous, page.pointee.pool.checkInvariants() else { return broken("its links") }
-      let isFull = page.pointee.pool.hasNoFreeBlock
-      if sawFull && !isFull { return broken("a page with room behind a full one") }
-      sawFull = isFull
-      pages += 1
-      pieces += page.pointee.pool.pointee.objects
-      previous = page
-      next = page.pointee.next
-    }
-    guard previous == pointee.last, pages == pointee.pageCount, pieces == pointee.pieces else {
-      return broken("a wrong count")
-    }
-    return true
-  }
-
-  private func broken(_ what: StaticString) -> Bool { reportBroken("book", UInt(bitPattern: self), what) }
-}
-
-extension UnsafeMutablePointer where Pointee == BufferPool {
-  // For who is alone with the pool.
-  fileprivate var hasNoFreeBlock: Bool { pointee.usedBlocks == pointee.blockCount }
-  fileprivate var isEmpty: Bool { pointee.usedBlocks == 0 }
 }
