@@ -106,7 +106,8 @@ import Testing
   }
 }
 
-private enum Forks {
+/// For tests that fork.
+enum Forks {
   // Swift does not import it.
   private static let fork = unsafeBitCast(dlsym(nil, "fork"), to: (@convention(c) () -> pid_t).self)
 
