@@ -87,7 +87,7 @@ extension UnsafeMutablePointer where Pointee == CompactPool {
         root: address + UInt(root), slotRoot: options.isMovable ? address + UInt(slotRoot) : 0, file: file,
         isForeign: isForeign, pageShift: UInt(max(systemPage, 4096).trailingZeroBitCount),
         granule: options.alignment / CompactRegion.unitBytes, window: window))
-    for index in 0..<shardCount { pool.shard(index).initialize(to: CompactShard()) }
+    // Shards and indexes are as they should be while they are zero: what nobody uses stays address space.
     // Region 0 is no region: of a file it is the page that says what it is, and handles on page 0 are none.
     _ = pool.pointee.bitmap.tryClaim(run: 1, at: 0)
     pool.regionLimit.storeRelaxed(1)

@@ -73,7 +73,9 @@ extension UnsafeMutablePointer where Pointee == CompactPool {
 
   /// Takes an object back, on any thread. What is no live object is reported on one line, and the process aborts. O(1), one lock; gives
   /// the memory of pages back in which nothing lies any more, but for the reserve. Keeps errno.
+  /// (0, 0) is nothing to do.
   public func free(_ handle: CompactHandle, call: StaticString = "free") {
+    if handle == CompactHandle(page: 0, offset: 0) { return }
     if !isOwner { report(call, handle, "of another process's pool") }
     let saved = mp_errno_get()
     withObject(handle, call, .free) { hold, finding in

@@ -69,6 +69,9 @@ extension UnsafeMutablePointer where Pointee == CompactPool {
   /// parent goes on using.
   var isOwner: Bool { !pointee.isForeign && (!isFile || locks.wasForked.loadRelaxed() == 0) }
 
+  /// Whether another process's pool is looked at, or the parent's.
+  public var isAttached: Bool { !isOwner }
+
   /// Whether a page's memory can be given back by itself.
   var canPurge: Bool { isFile || pointee.memory.isElastic }
 

@@ -22,9 +22,10 @@ struct CompactShard {
   // The first slot that is free.
   var freeSlot: UInt32 = 0
   var regionCount: UInt = 0
-  var index = SegregatedFit()
 
-  static var stride: UInt { (UInt(MemoryLayout<CompactShard>.stride) + 127) & ~127 }
+  // The index follows the record.
+  static var indexOffset: UInt { (UInt(MemoryLayout<CompactShard>.stride) + 63) & ~63 }
+  static var stride: UInt { (indexOffset + UInt(MemoryLayout<SegregatedFit>.stride) + 127) & ~127 }
   static var mutexOffset: UInt { 8 }
 }
 
@@ -35,8 +36,7 @@ extension UnsafeMutablePointer where Pointee == CompactShard {
   var room: AtomicPointer { AtomicPointer(self, word: 2) }
   var idle: AtomicPointer { AtomicPointer(self, word: 3) }
   var index: SegregatedFitPointer {
-    (UnsafeMutableRawPointer(self) + MemoryLayout<CompactShard>.offset(of: \.index).unsafelyUnwrapped)
-      .assumingMemoryBound(to: SegregatedFit.self)
+    (UnsafeMutableRawPointer(self) + Int(CompactShard.indexOffset)).assumingMemoryBound(to: SegregatedFit.self)
   }
 }
 
