@@ -3,7 +3,8 @@
 /// A driver makes calls as the input says, each of them one that a caller may make, and compares what comes of it with a plain
 /// model. Nothing of it stays.
 public enum Fuzz: UInt8, CaseIterable, Sendable {
-  case poolInBuffer, densePool, fixedPool, elasticPool, sharedPool, cache, bitmap, hintedBitmap, environment, options
+  case poolInBuffer, densePool, fixedPool, elasticPool, sharedPool, cache, bitmap, hintedBitmap, environment, options,
+    compact
 
   /// Which driver reads an input that begins with this byte.
   public init(firstByte: UInt8) { self = Self.allCases[Int(firstByte) % Self.allCases.count] }
@@ -28,6 +29,7 @@ public enum Fuzz: UInt8, CaseIterable, Sendable {
     case .hintedBitmap: try HintedBitmapDriver.run(input)
     case .environment: try EnvironmentDriver.run(input)
     case .options: try OptionsDriver.run(input)
+    case .compact: try CompactDriver.run(input)
     }
   }
 }

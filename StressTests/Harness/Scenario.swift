@@ -45,6 +45,7 @@ let scenarios: [any Scenario.Type] = [
   ReallocPingPong.self,
   CacheChurn.self,
   CacheLifecycle.self,
+  CompactChurn.self,
   PoolLifecycle.self,
   ForkUnderLoad.self,
   Idle.self,

@@ -14,7 +14,7 @@ private final class ArrayBlocks: FreeBlocks {
   }
 
   func size(of block: UInt32) -> UInt { sizes[Int(block)] }
-  func links(of block: UInt32) -> FreeBlockLinks { lists[Int(block)] }
+  func links(of block: UInt32) -> FreeBlockLinks? { lists[Int(block)] }
   func setNext(of block: UInt32, to next: UInt32) { lists[Int(block)].next = next }
   func setPrevious(of block: UInt32, to previous: UInt32) { lists[Int(block)].previous = previous }
   func damaged(at block: UInt32) -> Never { fatalError("block \(block)") }

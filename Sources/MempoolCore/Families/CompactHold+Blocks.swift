@@ -2,38 +2,33 @@ import CMempoolShims
 
 /// Free blocks of a shard's regions, to its index.
 extension CompactHold: FreeBlocks {
-  private func memory(_ block: UInt32) -> (CompactMemory, UInt) {
-    let block = CompactBlock(block)
-    // A link that somebody overwrote leads anywhere.
-    guard let record = pool.record(min(block.region, pool.lastRegion)),
+  // Where a free block with links is; nil when there is none of this number.
+  private func find(_ number: UInt32) -> (memory: CompactMemory, unit: UInt, header: CompactHeader)? {
+    let block = CompactBlock(number)
+    guard block.region > 0, block.region <= pool.lastRegion, let record = pool.record(block.region),
       record.owner.loadRelaxed() == owner(CompactRegion.Kind.blocks)
-    else { damaged(at: block.number) }
-    return (bytes(block.region), block.unit)
-  }
-
-  func size(of block: UInt32) -> UInt {
-    let (memory, unit) = memory(block)
-    let header = memory.header(unit)
-    guard header.isFree, header.size >= CompactRegion.leastListed, unit + header.size <= pool.endUnit else {
-      damaged(at: block)
+    else { return nil }
+    let memory = bytes(block.region), header = memory.header(block.unit)
+    guard header.isFree, header.size >= CompactRegion.leastListed, block.unit + header.size <= pool.endUnit else {
+      return nil
     }
-    return header.size
+    return (memory, block.unit, header)
   }
 
-  func links(of block: UInt32) -> FreeBlockLinks {
-    let (memory, unit) = memory(block)
-    guard memory.header(unit).isFree, unit + CompactRegion.leastListed <= pool.endUnit else { damaged(at: block) }
-    return FreeBlockLinks(next: memory[unit + 1], previous: memory[unit + 2])
+  func size(of block: UInt32) -> UInt { find(block)?.header.size ?? 0 }
+
+  func links(of block: UInt32) -> FreeBlockLinks? {
+    find(block).map { FreeBlockLinks(next: $0.memory[$0.unit + 1], previous: $0.memory[$0.unit + 2]) }
   }
 
   func setNext(of block: UInt32, to next: UInt32) {
-    let (memory, unit) = memory(block)
-    memory[unit + 1] = next
+    let block = CompactBlock(block)
+    bytes(block.region)[block.unit + 1] = next
   }
 
   func setPrevious(of block: UInt32, to previous: UInt32) {
-    let (memory, unit) = memory(block)
-    memory[unit + 2] = previous
+    let block = CompactBlock(block)
+    bytes(block.region)[block.unit + 2] = previous
   }
 
   func damaged(at block: UInt32) -> Never {

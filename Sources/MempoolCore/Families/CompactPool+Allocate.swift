@@ -12,10 +12,16 @@ extension UnsafeMutablePointer where Pointee == CompactPool {
       return nil
     }
     let saved = mp_errno_get()
-    let handle = byteCount > largestBlock ? (grows ? allocateRun(byteCount) : nil) : allocateBlock(byteCount, grows)
+    var handle = tryAllocate(byteCount, grows)
+    // Pages that are kept may be what is missing.
+    if handle == nil, grows, trim() > 0 { handle = tryAllocate(byteCount, grows) }
     if handle == nil { _ = refusals.fetchAddRelaxed(1) }
     mp_errno_set(handle == nil ? Int32(MP_ENOMEM) : saved)
     return handle
+  }
+
+  private func tryAllocate(_ byteCount: UInt, _ grows: Bool) -> CompactHandle? {
+    byteCount > largestBlock ? (grows ? allocateRun(byteCount) : nil) : allocateBlock(byteCount, grows)
   }
 
   private func allocateBlock(_ byteCount: UInt, _ grows: Bool) -> CompactHandle? {
@@ -125,12 +131,18 @@ extension CompactHold {
     units >= CompactRegion.leastListed ? shard.index.pointee.heads[SegregatedFit.list(units)] : 0
   }
 
-  // Of a file: whether a block and those beside it in its list can be mapped, so that a change of it cannot fail.
+  // Of a file: whether a block and those beside it in its list can be mapped, so that a change of it cannot fail. What its links are
+  // worth is the index's matter.
   private func isWithinReach(_ number: UInt32) -> Bool {
     guard pool.isFile, number != 0 else { return true }
-    guard reach(CompactBlock(number).region) != nil else { return false }
-    let links = links(of: number)
-    return (links.next == 0 || reach(CompactBlock(links.next).region) != nil)
-      && (links.previous == 0 || reach(CompactBlock(links.previous).region) != nil)
+    func canMap(_ number: UInt32) -> Bool {
+      let region = CompactBlock(number).region
+      guard number != 0, region <= pool.lastRegion, let record = pool.record(region),
+        record.owner.loadRelaxed() == owner(CompactRegion.Kind.blocks)
+      else { return true }
+      return reach(region) != nil
+    }
+    guard canMap(number), let links = links(of: number) else { return false }
+    return canMap(links.next) && canMap(links.previous)
   }
 }

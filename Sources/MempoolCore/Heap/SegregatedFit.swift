@@ -1,9 +1,10 @@
 /// Where a ``SegregatedFit`` finds its blocks. A block has a number that is not 0; what it stands for is the owner's affair.
 protocol FreeBlocks {
-  /// Units of a block that the index holds, or is about to hold.
+  /// Units of a block that the index holds, or is about to hold; 0 when there is no free block of this number, which somebody wrote
+  /// into another one's links.
   func size(of block: UInt32) -> UInt
-  /// The blocks before and behind it in its list, 0 for none: two words in the block itself.
-  func links(of block: UInt32) -> FreeBlockLinks
+  /// The blocks before and behind it in its list, 0 for none: two words in the block itself. Nil when there is no such free block.
+  func links(of block: UInt32) -> FreeBlockLinks?
   func setNext(of block: UInt32, to next: UInt32)
   func setPrevious(of block: UInt32, to previous: UInt32)
   /// Somebody wrote to a free block. Reports it, and ends the process.
@@ -65,7 +66,7 @@ extension UnsafeMutablePointer where Pointee == SegregatedFit {
     blocks.setNext(of: block, to: head)
     blocks.setPrevious(of: block, to: 0)
     if head != 0 {
-      guard blocks.links(of: head).previous == 0 else { blocks.damaged(at: head) }
+      guard blocks.links(of: head)?.previous == 0 else { blocks.damaged(at: head) }
       blocks.setPrevious(of: head, to: block)
     }
     pointee.heads[list] = block
@@ -76,14 +77,14 @@ extension UnsafeMutablePointer where Pointee == SegregatedFit {
   /// Takes out a block that is in the index, by the size that it has had since it was added.
   func remove<Blocks: FreeBlocks>(_ block: UInt32, in blocks: Blocks) {
     let list = SegregatedFit.list(blocks.size(of: block))
-    let links = blocks.links(of: block)
+    guard let links = blocks.links(of: block) else { blocks.damaged(at: block) }
     if links.previous == 0 {
       guard pointee.heads[list] == block else { blocks.damaged(at: block) }
     } else {
-      guard blocks.links(of: links.previous).next == block else { blocks.damaged(at: block) }
+      guard blocks.links(of: links.previous)?.next == block else { blocks.damaged(at: block) }
     }
     if links.next != 0 {
-      guard blocks.links(of: links.next).previous == block else { blocks.damaged(at: block) }
+      guard blocks.links(of: links.next)?.previous == block else { blocks.damaged(at: block) }
       blocks.setPrevious(of: links.next, to: links.previous)
     }
     if links.previous != 0 { return blocks.setNext(of: links.previous, to: links.next) }
@@ -119,16 +120,18 @@ extension UnsafeMutablePointer where Pointee == SegregatedFit {
   private func best<Blocks: FreeBlocks>(
     _ list: Int, _ units: UInt, _ blocks: Blocks, _ isUsable: (UInt32) -> Bool
   ) -> UInt32? {
-    var block = pointee.heads[list], found: UInt32?, least = UInt.max
+    var block = pointee.heads[list], before = block, found: UInt32?, least = UInt.max
     var left = SegregatedFit.probes
     while block != 0, left > 0 {
       let size = blocks.size(of: block)
+      guard size > 0, let links = blocks.links(of: block) else { blocks.damaged(at: before) }
       if size >= units, size < least, isUsable(block) {
         if size == units { return block }
         found = block
         least = size
       }
-      block = blocks.links(of: block).next
+      before = block
+      block = links.next
       left -= 1
     }
     return found
@@ -156,12 +159,12 @@ extension UnsafeMutablePointer where Pointee == SegregatedFit {
       var block = pointee.heads[list], previous: UInt32 = 0
       guard isMarked == (block != 0) else { return nil }
       while block != 0 {
-        guard SegregatedFit.list(blocks.size(of: block)) == list, blocks.links(of: block).previous == previous,
-          visit(block)
+        guard let links = blocks.links(of: block), links.previous == previous,
+          SegregatedFit.list(blocks.size(of: block)) == list, visit(block)
         else { return nil }
         count += 1
         previous = block
-        block = blocks.links(of: block).next
+        block = links.next
       }
     }
     for level in 0..<10 where (pointee.levels >> UInt(level) & 1 != 0) != (pointee.lists[level] != 0) { return nil }
