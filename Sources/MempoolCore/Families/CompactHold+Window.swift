@@ -82,15 +82,17 @@ extension CompactHold {
     return false
   }
 
-  /// Unmaps until no more than the window is mapped, or all that is mapped is pinned.
+  /// Unmaps what is mapped beyond the window, as far as a few steps find something that is not pinned.
   func shrinkWindow() {
     while shard.pointee.mappedCount > pool.pointee.window, unmapOne() {}
   }
 
-  // The one that has waited longest and was not pinned meanwhile: two rounds find it. False: all are pinned.
+  // Regions that one search looks at. An operation maps two or three at most, so that a window that was exceeded shrinks again.
+  private static var steps: Int { 16 }
+
+  // The one that has waited longest and was not pinned meanwhile. False: none of those that were looked at.
   private func unmapOne() -> Bool {
-    var left = shard.pointee.mappedCount * 2
-    while left > 0, shard.pointee.firstMapped != 0 {
+    for _ in 0..<Self.steps where shard.pointee.firstMapped != 0 {
       let region = UInt(shard.pointee.firstMapped)
       let record = record(region), pins = record.pins.loadRelaxed()
       if pins < CompactRegion.Pins.pin {
@@ -99,7 +101,6 @@ extension CompactHold {
       }
       takeOut(record)
       append(region, record)
-      left -= 1
     }
     return false
   }

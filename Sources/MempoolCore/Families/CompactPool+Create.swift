@@ -18,16 +18,12 @@ extension UnsafeMutablePointer where Pointee == CompactPool {
       file = mp_file_make(Int(CompactPool.byteLimit(options)))
       if file < 0 { throw .reservationFailed(errno: mp_errno_get()) }
     }
-    do throws(PoolError) {
-      let pool = try make(options, file, isForeign: false, memory)
-      if file >= 0, !pool.writeFirstPage() {
-        pool.destroy()
-        throw .outOfMemory
-      }
-      return pool
-    } catch {
-      throw error
+    let pool = try make(options, file, isForeign: false, memory)
+    if file >= 0, !pool.writeFirstPage() {
+      pool.destroy()
+      throw .outOfMemory
     }
+    return pool
   }
 
   /// A pool that another process made, by its file: to map and measure objects, by handles that came from there. The caller may
@@ -37,13 +33,13 @@ extension UnsafeMutablePointer where Pointee == CompactPool {
   {
     guard memory.start() else { throw .reservationFailed(errno: mp_errno_get()) }
     let byteCount = UInt(mp_file_size(descriptor))
-    guard !memory.isPassThrough, byteCount >= CompactRegion.byteCount, byteCount <= CompactPool.mostBytes,
+    guard !memory.isPassThrough, byteCount >= 2 * CompactRegion.byteCount, byteCount <= CompactPool.mostBytes,
       byteCount % CompactRegion.byteCount == 0, let first = CompactFirstPage.read(descriptor)
     else { throw .invalidArgument }
     var options = CompactOptions()
     options.backing = .file(window: 0)
     options.alignment = first.alignment
-    options.byteLimit = byteCount
+    options.byteLimit = byteCount - CompactRegion.byteCount
     let file = mp_file_duplicate(descriptor)
     if file < 0 { throw .reservationFailed(errno: mp_errno_get()) }
     return try make(options, file, isForeign: true, memory)

@@ -17,7 +17,7 @@ public struct CompactPool {
   // Words that change, each by itself; all else never does.
   var pages = AtomicWord()  // 0: held pages | idle pages << 32
   var peakPages = AtomicWord()  // 1: the most that were held
-  var slotCount = AtomicWord()  // 2: slots that shards have got, and as many that they have not
+  var slotCount = AtomicWord()  // 2: slots that there are, with and without an object
   var metadataBytes = AtomicWord()  // 3
   var refusals = AtomicWord()  // 4: allocations that failed because they were not to grow, or nothing was left
   var mapCalls = AtomicWord()  // 5: regions mapped again
