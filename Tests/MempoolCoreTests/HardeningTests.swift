@@ -202,6 +202,11 @@ import Testing
     }
   }
 
+  /// A child finishes what a thread of its parent's had begun: a run that was given back, and not cleared to its end yet.
+  @Test func forkWhileARunIsCleared() async {
+    await #expect(processExitsWith: .success) { try HardenedForks.runWhileARunIsCleared() }
+  }
+
   /// Every nth call of the system fails, also those that make guards: each failure is nil, and nothing is lost.
   @Test(arguments: [2, 3])
   func everyNthCallFails(level: Int) async {
@@ -234,6 +239,21 @@ private enum HardenedForks {
       return false
     }
     return isSound
+  }
+
+  static func runWhileARunIsCleared() throws {
+    try Forks.inside {
+      let test = try TestPool(.elastic) { $0.hardening = .zeroing }
+      let pointer = try #require(test.pool.allocate(20_000))
+      pointer.initializeMemory(as: UInt8.self, repeating: 7, count: 20_000)
+      let object = try #require(test.pool.hardenedObject(pointer, CallName("free")))
+      try demand(object.takeBack(), "cannot be taken back")
+      let status = Forks.child {
+        guard test.pool.statistics().allocatedBytes == 0 else { return 1 }
+        return Wipe.isClear(UInt(bitPattern: pointer), 20_000) ? 0 : 2
+      }
+      try demand(status == 0, "the child: status \(status)")
+    }
   }
 
   static func run(_ level: Hardening) throws {

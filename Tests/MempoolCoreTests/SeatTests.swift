@@ -112,6 +112,76 @@ import Testing
     #expect(outcome.all == [])
   }
 
+  /// Slabs that are all full take each other's seat at each free; so a class of many gets a few more, and seats change now and then.
+  @Test func fullSlabsAreRelieved() async {
+    await #expect(processExitsWith: .success) {
+      try Forks.inside {
+        let pool = MemoryPoolPointer.shared
+        try demand(pool.start(), "no pool")
+        let heap = try #require(pool.threadHeap())
+        let sizeClass = SizeClass.index(64)
+        var pointers: [UnsafeMutableRawPointer] = []
+        while heap.pointee.made[sizeClass] < 100 || heap.current(sizeClass).hasRoom
+          || heap.pointee.room[sizeClass] != nil
+        {
+          pointers.append(try #require(pool.allocate(64)))
+        }
+        let before = heap.pointee.made[sizeClass]
+        var random = SplitMix64(seed: 1)
+        func changes(_ replacements: Int) -> Int {
+          var seat = heap.current(sizeClass), changes = 0
+          for _ in 0..<replacements {
+            let index = random.below(pointers.count)
+            pool.deallocate(pointers[index])
+            guard let pointer = pool.allocate(64) else { return .max }
+            pointers[index] = pointer
+            if heap.current(sizeClass) != seat { changes += 1 }
+            seat = heap.current(sizeClass)
+          }
+          return changes
+        }
+        _ = changes(100_000)
+        try demand(heap.pointee.made[sizeClass] > before, "not relieved")
+        try demand(UInt(heap.pointee.made[sizeClass]) - UInt(before) <= UInt(before) / 32, "relieved too often")
+        let seats = changes(10_000)
+        try demand(seats < 2_000, "\(seats) seats changed in 10,000 replacements")
+        try demand(heap.checkInvariants(), "broken")
+        for pointer in pointers { pool.deallocate(pointer) }
+        try demand(pool.checkInvariants(), "broken when empty")
+      }
+    }
+  }
+
+  /// What others have freed waits until a class has nothing else: each list that is emptied costs those who free next an operation more.
+  @Test func roomComesBeforeWhatOthersFreed() async {
+    await #expect(processExitsWith: .success) {
+      try Forks.inside {
+        let pool = MemoryPoolPointer.shared
+        try demand(pool.start(), "no pool")
+        let heap = try #require(pool.threadHeap())
+        let sizeClass = SizeClass.index(64)
+        let others = try #require(pool.allocate(100))
+        var pointers: [UnsafeMutableRawPointer] = []
+        while heap.pointee.made[sizeClass] < 3 || heap.current(sizeClass).hasRoom {
+          pointers.append(try #require(pool.allocate(64)))
+        }
+        // The first takes the last slab's seat; the second, of another slab, is in the list.
+        pool.deallocate(pointers.removeFirst())
+        pool.deallocate(pointers.remove(at: pointers.count / 2))
+        let object = Shared(others)
+        TestThread.run { MemoryPoolPointer.shared.deallocate(object.value) }
+        try demand(heap.pending.loadRelaxed() != 0, "nothing is pending")
+        for _ in 0..<2 { pointers.append(try #require(pool.allocate(64))) }
+        try demand(heap.pointee.made[sizeClass] == 3 && heap.pointee.room[sizeClass] == nil, "not from the list")
+        try demand(heap.pending.loadRelaxed() != 0, "collected although there was room")
+        pointers.append(try #require(pool.allocate(64)))
+        try demand(heap.pending.loadRelaxed() == 0, "not collected although there was no room")
+        for pointer in pointers { pool.deallocate(pointer) }
+        try demand(pool.checkInvariants(), "broken")
+      }
+    }
+  }
+
   /// Handed from one thread to the next, never to two at once.
   private final class Left: @unchecked Sendable {
     var objects: [(UnsafeMutableRawPointer, Int, UInt8)] = []

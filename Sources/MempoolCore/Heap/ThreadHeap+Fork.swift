@@ -7,6 +7,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     for sizeClass in 0..<64 {
       pointee.room[sizeClass] = nil
       pointee.made[sizeClass] = 0
+      pointee.relieved[sizeClass] = 0
     }
     pointee.classesWithRoom = 0
     for sizeClass in 0..<SizeClass.count { spares(sizeClass).storeRelaxed(0) }
@@ -65,6 +66,12 @@ extension UnsafeMutablePointer where Pointee == Segment {
   func recoverRun(_ page: UInt) {
     let entry = entry(page)
     guard entry.kind == .longRun, LargeNote.isGivenBack(entry.slab) else { return }
-    _ = releaseRun(address(ofPage: page), entry.base.loadRelaxed())
+    let head = address(ofPage: page), count = entry.base.loadRelaxed()
+    // Its thread may have been clearing it.
+    if !LargeNote.isQuarantined(entry.slab) {
+      let used = Self.usedByteCount(LargeNote.formerByteCount(entry.slab), count << Page.fragmentShift)
+      Wipe.clear(head, used, mayReturn: false)
+    }
+    _ = releaseRun(head, count)
   }
 }

@@ -51,6 +51,9 @@ public struct ThreadHeap {
   var sharing: UInt
   // Slabs made of each class, up to 255, since the heap was last given up or emptied: later slabs are larger.
   var made: InlineArray<64, UInt8>
+  // How often a full slab of each class took its seat, and slabs made for that, since then as well
+  var changes: InlineArray<64, UInt8>
+  var relieved: InlineArray<64, UInt8>
   var runs: RunCache
   var hardening: Hardening
   var secret: UInt
@@ -119,13 +122,14 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
   /// tenth of the instructions. Nil: see ``refill(_:)``.
   @inline(__always)
   func takeNext(_ sizeClass: Int) -> UnsafeMutableRawPointer? {
-    guard let next = pointee.room[sizeClass], pending.loadRelaxed() == 0, !needsCare(sizeClass) else { return nil }
+    guard let next = pointee.room[sizeClass], !needsCare(sizeClass) else { return nil }
     let seat = current(sizeClass)
     guard seat != Self.emptySlab, !seat.hasRoom, next.pointee.head != 0 else { return nil }
     unlink(next)
     seat.giveUpSeat()
     next.setPlace(.current, from: .room)
     currents[sizeClass] = next
+    pointee.changes[sizeClass] = 0
     return next.take()
   }
 
@@ -175,7 +179,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     if block.pointee.real_heap == UInt(bitPattern: self) { block.pointee.beside = count }
   }
 
-  private func makeSlab(_ sizeClass: Int) -> SlabPointer? {
+  func makeSlab(_ sizeClass: Int) -> SlabPointer? {
     let made = pointee.made[sizeClass]
     if let slab = takeSpare(sizeClass) { return slab }
     var pages = slabPages(sizeClass, made: made)
@@ -216,6 +220,8 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
         if seat != Self.emptySlab { seat.giveUpSeat() }
         slab.takeSeat()
         currents[sizeClass] = slab
+        pointee.changes[sizeClass] &+= 1
+        if pointee.changes[sizeClass] == 0 { relieve(sizeClass) }
         return
       }
     }
@@ -334,6 +340,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     for sizeClass in 0..<SizeClass.count {
       let slab = current(sizeClass)
       pointee.made[sizeClass] = 0
+      pointee.relieved[sizeClass] = 0
       if slab != Self.emptySlab { leaveSeats(slab) }
     }
     releaseSpares()
