@@ -65,8 +65,8 @@ __attribute__((noinline)) static void replace_all(void) {
 }
 
 // Slabs that are full to the last item, as this project's are shaped: one page of 16 KiB for each of a thread's first four, two for
-// others. Each object that is freed is then the only free one. Before that a burst of another size has come and gone.
-static void *filled[12000];
+// the next four, then four. Each object that is freed is then the only free one. Before that a burst of another size has come and gone.
+static void *filled[250000];
 static unsigned filled_count;
 
 __attribute__((noinline)) static void replace_in_full_slabs(void) {
@@ -78,8 +78,9 @@ __attribute__((noinline)) static void replace_in_full_slabs(void) {
   }
 }
 
-static void *fill_slabs(void *nothing) {
-  for (unsigned slab = 0; slab < 7; slab++) filled_count += (unsigned)((slab < 4 ? 1 << 14 : 2 << 14) / size);
+static void *fill_slabs(void *count) {
+  filled_count = 0;
+  for (unsigned slab = 0; slab < *(unsigned *)count; slab++) filled_count += (unsigned)((slab < 4 ? 1 << 14 : slab < 8 ? 2 << 14 : 4 << 14) / size);
   if (filled_count < 8) filled_count = 8;
   for (unsigned i = 0; i < filled_count; i++)
     if (!(filled[i] = take(size))) abort();
@@ -91,7 +92,14 @@ static void *fill_slabs(void *nothing) {
   size = own;
   for (int round = 0; round < warm_rounds + rounds; round++) COUNTED(round, replace_in_full_slabs());
   for (unsigned i = 0; i < filled_count; i++) give(filled[i]);
-  return nothing;
+  return NULL;
+}
+
+static void in_full_slabs(const char *name, unsigned slabs) {
+  pthread_t other;
+  if (pthread_create(&other, NULL, fill_slabs, &slabs)) abort();
+  pthread_join(other, NULL);
+  CALLGRIND_DUMP_STATS_AT(name);
 }
 
 // What one thread takes and, in turn, gives back itself or has another one free: what is freed is collected when it is taken again.
@@ -151,9 +159,7 @@ int main(int count, char **arguments) {
   in_turn("remote-malloc", (way_t){.isRemote = 1, .countsTakes = 1});
   in_turn("remote-free", (way_t){.isRemote = 1, .countsFrees = 1});
 
-  pthread_t other;
-  if (pthread_create(&other, NULL, fill_slabs, NULL)) abort();
-  pthread_join(other, NULL);
-  CALLGRIND_DUMP_STATS_AT("full");
+  in_full_slabs("full", 7);
+  in_full_slabs("many-full", 64);
   return 0;
 }

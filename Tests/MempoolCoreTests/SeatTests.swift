@@ -171,6 +171,7 @@ import Testing
         let object = Shared(others)
         TestThread.run { MemoryPoolPointer.shared.deallocate(object.value) }
         try demand(heap.pending.loadRelaxed() != 0, "nothing is pending")
+        heap.samples.storeRelaxed(0)
         for _ in 0..<2 { pointers.append(try #require(pool.allocate(64))) }
         try demand(heap.pointee.made[sizeClass] == 3 && heap.pointee.room[sizeClass] == nil, "not from the list")
         try demand(heap.pending.loadRelaxed() != 0, "collected although there was room")
@@ -180,6 +181,69 @@ import Testing
         try demand(pool.checkInvariants(), "broken")
       }
     }
+  }
+
+  /// A class that always has room does not keep waiting what others freed of another, be it in a heap that its thread adopted.
+  @Test(arguments: [false, true])
+  func whatOthersFreedDoesNotWaitForEver(inAdoptedHeap: Bool) async {
+    if inAdoptedHeap {
+      await #expect(processExitsWith: .success) { try Waiting.run(inAdoptedHeap: true) }
+    } else {
+      await #expect(processExitsWith: .success) { try Waiting.run(inAdoptedHeap: false) }
+    }
+  }
+
+  private enum Waiting {
+    static func allocate(_ count: Int, _ byteCount: UInt) throws -> [UnsafeMutableRawPointer] {
+      try (0..<count).map { _ in try #require(MemoryPoolPointer.shared.allocate(byteCount)) }
+    }
+
+    static func run(inAdoptedHeap: Bool) throws {
+      try Forks.inside {
+        let pool = MemoryPoolPointer.shared
+        try demand(pool.start(), "no pool")
+        let heap = try #require(pool.threadHeap())
+        let sizeClass = SizeClass.index(64)
+        var random = SplitMix64(seed: 1)
+        var pointers = try allocate(30_000, 64)
+        for _ in 0..<4_000 { pool.deallocate(pointers.remove(at: random.below(pointers.count))) }
+        let large = Large()
+        var small: [UnsafeMutableRawPointer] = []
+        if inAdoptedHeap {
+          TestThread.run {
+            large.take()
+            // Room, for which the heap will be adopted.
+            let pointers = (0..<200).map { _ in MemoryPoolPointer.shared.allocate(48) }
+            for pointer in pointers.prefix(100) { MemoryPoolPointer.shared.deallocate(pointer) }
+          }
+          while heap.pointee.nextOwned == nil, small.count < 10_000 { small += try allocate(1, 48) }
+        } else {
+          large.take()
+        }
+        let owning = try #require(inAdoptedHeap ? heap.pointee.nextOwned : heap)
+        let slabs = owning.slabs.loadRelaxed()
+        TestThread.run { large.giveBack() }
+        try demand(owning.pending.loadRelaxed() != 0 && owning.slabs.loadRelaxed() == slabs, "collected already")
+        var steps = 0
+        while owning.pending.loadRelaxed() != 0, steps < 200_000 {
+          let index = random.below(pointers.count)
+          pool.deallocate(pointers[index])
+          pointers[index] = try #require(pool.allocate(64))
+          steps += 1
+        }
+        try demand(owning.pending.loadRelaxed() == 0, "still waiting")
+        try demand(owning.slabs.loadRelaxed() + 20 < slabs, "\(owning.slabs.loadRelaxed()) slabs of \(slabs) are left")
+        try demand(heap.pointee.room[sizeClass] != nil, "the class had no room, so this shows nothing")
+        for pointer in pointers + small { pool.deallocate(pointer) }
+        try demand(pool.checkInvariants(), "broken")
+      }
+    }
+  }
+
+  private final class Large: @unchecked Sendable {
+    private var objects: [UnsafeMutableRawPointer?] = []
+    func take() { objects = (0..<3_000).map { _ in MemoryPoolPointer.shared.allocate(500) } }
+    func giveBack() { for object in objects { MemoryPoolPointer.shared.deallocate(object) } }
   }
 
   /// Handed from one thread to the next, never to two at once.

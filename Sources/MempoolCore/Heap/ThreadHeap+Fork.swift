@@ -51,7 +51,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     slab.used = used
     let sizeClass = Int(slab.pointee.sizeClass)
     slabs.addUnshared(1)
-    if pointee.made[sizeClass] < 255 { pointee.made[sizeClass] += 1 }
+    if pointee.made[sizeClass] < .max { pointee.made[sizeClass] += 1 }
     // The forking thread was in no allocation: its own slabs' places are right. One may be current in another heap of its own.
     if owner.loadRelaxed() != 0, slab.pointee.place == .current { return }
     slab.pointee.staysEmpty = false

@@ -30,9 +30,12 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     return next.take()
   }
 
-  /// Whether the slab in a class's seat is in others, too, or stays when it is empty: then it must not just be replaced.
+  /// Whether the slab in a class's seat is in others, too, or stays when it is empty: then it must not just be replaced. Or whether it is to
+  /// be by a new one.
   @inline(__always)
-  func needsCare(_ sizeClass: Int) -> Bool { (pointee.staysEmpty | pointee.sharing) & 1 &<< UInt(sizeClass) != 0 }
+  func needsCare(_ sizeClass: Int) -> Bool {
+    (pointee.staysEmpty | pointee.sharing | pointee.short) & 1 &<< UInt(sizeClass) != 0
+  }
 
   func leaveSeats(_ slab: SlabPointer) {
     clearSeats(of: slab)
@@ -69,23 +72,28 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     currents[sizeClass] = Self.emptySlab
   }
 
-  /// Gives a class whose slabs are all full, and take each other's seat at every free, a slab more for each 32 that it has had: items that
-  /// come back then gather in many slabs before one of these is needed again, and half of the instructions are saved.
-  @inline(never)
-  func relieve(_ sizeClass: Int) {
-    let seated = current(sizeClass)
-    guard UInt(pointee.relieved[sizeClass]) < UInt(pointee.made[sizeClass]) / 32,
-      seated.pointee.segment.pointee.backing == .elastic, let extra = makeSlab(sizeClass)
-    else { return }
+  /// Whether a class whose slabs are all full, and take each other's seat at every free, may have another: one for each 32 that it has had.
+  /// Items that come back then gather in many slabs before one of these is needed again, and half of the instructions are saved.
+  func mayBeRelieved(_ sizeClass: Int) -> Bool {
+    pointee.relieved[sizeClass] < pointee.made[sizeClass] / 32
+      && pointee.registry.pointee.metadata.pointee.backing == .elastic
+  }
+
+  /// That slab, for a refill of the class.
+  func relief(_ sizeClass: Int) -> SlabPointer? {
+    guard pointee.short >> UInt(sizeClass) & 1 != 0 else { return nil }
+    pointee.short &= ~(1 << UInt(sizeClass))
+    guard mayBeRelieved(sizeClass) else { return nil }
     pointee.relieved[sizeClass] += 1
-    leaveSeats(seated)
-    extra.setPlace(.current)
-    currents[sizeClass] = extra
+    let extra = makeSlab(sizeClass)
+    // Not tried again before the class has many more.
+    if extra == nil { pointee.relieved[sizeClass] = pointee.made[sizeClass] / 32 }
+    return extra
   }
 
   /// Pages of a class's next slab: about a quarter of what it has had, so that a class of few objects stays small. Where a page holds few
   /// items, larger slabs come sooner.
-  func slabPages(_ sizeClass: Int, made: UInt8) -> UInt {
+  func slabPages(_ sizeClass: Int, made: UInt16) -> UInt {
     let isLarge = SizeClass.itemSize(sizeClass) > 1024
     return made < (isLarge ? 1 : 4) ? 1 : made < (isLarge ? 2 : 8) ? 2 : 4
   }

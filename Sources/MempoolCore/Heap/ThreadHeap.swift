@@ -49,11 +49,14 @@ public struct ThreadHeap {
   var staysEmpty: UInt
   // Bit c: the current slab of class c is also in seats of other classes
   var sharing: UInt
-  // Slabs made of each class, up to 255, since the heap was last given up or emptied: later slabs are larger.
-  var made: InlineArray<64, UInt8>
-  // How often a full slab of each class took its seat, and slabs made for that, since then as well
+  // Slabs made of each class, up to 65535, since the heap was last given up or emptied: later slabs are larger.
+  var made: InlineArray<64, UInt16>
+  // Of these, for classes whose slabs were all full
+  var relieved: InlineArray<64, UInt16>
+  // How often a full slab of each class took its seat without a step to the next one in between
   var changes: InlineArray<64, UInt8>
-  var relieved: InlineArray<64, UInt8>
+  // Bit c: the full slabs of class c have taken each other's seat for so long that its next refill makes one more
+  var short: UInt
   var runs: RunCache
   var hardening: Hardening
   var secret: UInt
@@ -98,6 +101,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     for sizeClass in 0..<64 { currents[sizeClass] = Self.emptySlab }
     pointee.staysEmpty = 0
     pointee.sharing = 0
+    pointee.short = 0
   }
 
   // MARK: Allocating
@@ -109,7 +113,8 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     let slab = current(sizeClass)
     let isReal = slab != Self.emptySlab
     if isReal, slab.carve() { return slab.take() }
-    if drain(), isReal, slab.pointee.head != 0 { return slab.take() }
+    if drainAll(), isReal, slab.pointee.head != 0 { return slab.take() }
+    if let extra = relief(sizeClass) { return seat(extra, sizeClass, instead: slab) }
     let source = source(sizeClass)
     if source != sizeClass, let next = takeRoom(sizeClass) { return seat(next, sizeClass, instead: slab) }
     if current(source).hasRoom { return seat(current(source), sizeClass, instead: slab) }
@@ -119,10 +124,11 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
   }
 
   /// An item of the next slab in the class's list, which takes the seat of one that has nothing left: what most refills come to, in a
-  /// tenth of the instructions. Nil: see ``refill(_:)``.
+  /// tenth of the instructions. Nil: see ``refill(_:)``, which is what every 64th comes to if others may have freed something.
   @inline(__always)
   func takeNext(_ sizeClass: Int) -> UnsafeMutableRawPointer? {
     guard let next = pointee.room[sizeClass], !needsCare(sizeClass) else { return nil }
+    if isTimeForNews, pending.loadRelaxed() != 0 || pointee.nextOwned != nil { return nil }
     let seat = current(sizeClass)
     guard seat != Self.emptySlab, !seat.hasRoom, next.pointee.head != 0 else { return nil }
     unlink(next)
@@ -131,6 +137,22 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     currents[sizeClass] = next
     pointee.changes[sizeClass] = 0
     return next.take()
+  }
+
+  /// Every 64th refill: a class that always has room must not keep waiting for ever what others freed of other classes, or of heaps that
+  /// the owner adopted.
+  @inline(__always)
+  private var isTimeForNews: Bool { samples.loadRelaxed() & 63 == 63 }
+
+  private func drainAll() -> Bool {
+    if isTimeForNews {
+      var heap = pointee.nextOwned
+      while let adopted = heap {
+        _ = adopted.drain()
+        heap = adopted.pointee.nextOwned
+      }
+    }
+    return drain()
   }
 
   // The head of the class's list, taken out of it.
@@ -190,7 +212,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
         SlabPointer.make(sizeClass, pages: pages, in: segment, for: self, hardening, pointee.secret)
       }
       if let (slab, _) = claimed {
-        if made < 255 { pointee.made[sizeClass] = made + 1 }
+        if made < .max { pointee.made[sizeClass] = made + 1 }
         slabs.addUnshared(1)
         return slab
       }
@@ -217,14 +239,27 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
       let sizeClass = Int(slab.pointee.sizeClass)
       let seat = current(sizeClass)
       if !seat.hasRoom, !needsCare(sizeClass) {
-        if seat != Self.emptySlab { seat.giveUpSeat() }
-        slab.takeSeat()
-        currents[sizeClass] = slab
-        pointee.changes[sizeClass] &+= 1
-        if pointee.changes[sizeClass] == 0 { relieve(sizeClass) }
-        return
+        pointee.changes[sizeClass & 63] &+= 1
+        if pointee.changes[sizeClass & 63] == 0 { return settleAgain(slab) }
+        return change(seat, slab, sizeClass)
       }
     }
+    settleOther(slab)
+  }
+
+  @inline(__always)
+  private func change(_ seat: SlabPointer, _ slab: SlabPointer, _ sizeClass: Int) {
+    if seat != Self.emptySlab { seat.giveUpSeat() }
+    slab.takeSeat()
+    currents[sizeClass] = slab
+  }
+
+  /// Every 256th time without a step to another slab in between.
+  @inline(never)
+  private func settleAgain(_ slab: SlabPointer) {
+    let sizeClass = Int(slab.pointee.sizeClass)
+    guard mayBeRelieved(sizeClass) else { return change(current(sizeClass), slab, sizeClass) }
+    pointee.short |= 1 << UInt(sizeClass)
     settleOther(slab)
   }
 
@@ -336,6 +371,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
   func unseat() {
     releaseQuarantine(CallName("free"))
     releaseRuns()
+    pointee.short = 0
     _ = dense.defragment(to: dense.pages(pointee.registry.pointee.segments))
     for sizeClass in 0..<SizeClass.count {
       let slab = current(sizeClass)
