@@ -43,7 +43,7 @@ import Testing
         }
         // All of it is the caller's, and nothing of what surrounds it counts as written.
         pointer.initializeMemory(as: UInt8.self, repeating: 0xff, count: Int(byteCount))
-        #expect(test.region.object(at: address)?.pointee.byteCount == byteCount)
+        #expect(test.region.object(at: address)?.byteCount == byteCount)
         Self.free(test.region, pointer)
       }
     }
@@ -75,7 +75,7 @@ import Testing
         queue.append(slot(pointer))
         Self.free(region, pointer)
       }
-      #expect(region.live.loadRelaxed() == UInt(live.count) && region.missed.loadRelaxed() == missed)
+      #expect(region.slots.liveCount == UInt(live.count) && region.missed.loadRelaxed() == missed)
       #expect((region.firstLive == nil) == live.isEmpty)
     }
     #expect(missed > 0 && region.checkInvariants())
@@ -164,7 +164,7 @@ import Testing
       var mine: [(UnsafeMutablePointer<UInt8>, Int)] = []
       for _ in 0..<2000 {
         if random.next() % 2 == 0, let pointer = test.region.allocate(UInt(random.next() % 500)) {
-          let count = Int(test.region.object(at: UInt(bitPattern: pointer))!.pointee.byteCount)
+          let count = Int(test.region.object(at: UInt(bitPattern: pointer))!.byteCount)
           let bytes = pointer.assumingMemoryBound(to: UInt8.self)
           bytes.update(repeating: UInt8(number), count: count)
           mine.append((bytes, count))
@@ -176,7 +176,34 @@ import Testing
       for (bytes, _) in mine { Self.free(test.region, UnsafeMutableRawPointer(bytes)) }
     }
     #expect(findings.all == [])
-    #expect(test.region.live.loadRelaxed() == 0 && test.region.checkInvariants())
+    #expect(test.region.slots.liveCount == 0 && test.region.checkInvariants())
+  }
+
+  /// Threads that free one object together: one of them does.
+  @Test func oneFreesIt() throws {
+    let test = try TestRegion(slots: 2), word = GuardSlotsTests.Words(2), findings = Findings()
+    let rounds = 1000, threads = 4
+    let gate = ThreadGate(threads)
+    TestThread.run(threads) { number in
+      let region = test.region
+      for round in 0..<rounds {
+        if number == 0 { word[0].storeRelaxed(UInt(bitPattern: region.allocate(UInt(16 + round % 1000)))) }
+        gate.arrive()
+        let address = word[0].loadRelaxed()
+        guard let object = region.object(at: address) else { return findings.report("no object") }
+        if region.take(object, address) {
+          if object.address != address { findings.report("another object") }
+          object.end(Backtrace.here())
+          region.slots.release(region.slot(object))
+          _ = word[1].fetchAddRelaxed(1)
+          // What lives on the other page meanwhile is not taken for it.
+          if let pointer = region.allocate(32) { Self.free(region, pointer) }
+        }
+        gate.arrive()
+      }
+    }
+    #expect(findings.all == [])
+    #expect(word[1].loadRelaxed() == UInt(rounds) && test.region.checkInvariants())
   }
 
   @Test func backtracesKnowTheirThread() {
@@ -244,6 +271,57 @@ import Testing
       try demand(!GuardRegionPointer.process.contains(UInt(bitPattern: pointer)), "sampled")
       test.pool.deallocate(pointer)
       try demand(test.pool.statistics().guardedCount == 0, "counted")
+    }
+  }
+
+  /// Forked while threads are in the middle of a call: what they had claimed is free in the child, and faults; nobody waits for them.
+  @Test func aForkInTheMiddle() async {
+    await #expect(processExitsWith: .success) {
+      setenv("MEMPOOL_GUARD_SAMPLE", "1", 1)
+      setenv("MEMPOOL_GUARD_SLOTS", "8", 1)
+      try Forks.inside {
+        let pool = MemoryPoolPointer.shared, region = GuardRegionPointer.process, slots = region.slots
+        let kept = pool.allocate(100)!, freed = pool.allocate(200)!, half = pool.allocate(300)!
+        // Threads that are gone stand for those that are not in the child. One has claimed a slot; one has written its object's record, too;
+        // one has begun to free, one has written that, too; one is in the middle of a record.
+        let objects = Shared([freed, half])
+        TestThread.run {
+          let region = GuardRegionPointer.process, slots = region.slots
+          _ = slots.claim()
+          let claim = slots.claim()!
+          region.object(claim.slot).become(region.page(claim.slot), 16, Backtrace.here())
+          let other = region.object(slots.claim()!.slot)
+          other.become(0x1000, 17, Backtrace.here())
+          other.version.storeRelaxed(other.version.loadRelaxed() + 1)
+          for pointer in objects.value {
+            let address = UInt(bitPattern: pointer), object = region.object(at: address)!
+            if !region.take(object, address) { fatalError("not taken") }
+            if address == UInt(bitPattern: objects.value[0]) { object.end(Backtrace.here()) }
+          }
+          region.reporter.storeRelaxed(1)
+        }
+        // This thread was interrupted by a signal, whose handler forks: it goes on, here and there.
+        let own = slots.claim()!
+        let status = Forks.child {
+          guard slots.liveCount == 1, slots.isClaimed(own.slot), region.reporter.loadRelaxed() == 0 else { return 1 }
+          slots.cancel(own)
+          guard region.checkInvariants() else { return 2 }
+          // What had been finished is known; what had not, is not.
+          let freedHistory = region.object(at: UInt(bitPattern: freed))!.history
+          guard freedHistory?.byteCount == 200, freedHistory?.isLive == false else { return 3 }
+          guard region.object(at: UInt(bitPattern: half))!.history?.address == 0 else { return 4 }
+          // All but one slot are free; the eighth object finds none.
+          let more = (0..<8).map { _ in pool.allocate(50)! }
+          let guarded = more.filter { region.contains(UInt(bitPattern: $0)) }
+          guard guarded.count == 7, slots.liveCount == 8 else { return 5 }
+          for pointer in more + [kept] { pool.deallocate(pointer) }
+          return slots.liveCount == 0 && region.checkInvariants() ? 0 : 6
+        }
+        try demand(status == 0, "the child: status \(status)")
+        slots.cancel(own)
+        try demand(slots.liveCount == 1 && pool.usableSize(of: kept) == 100, "not as before")
+        pool.deallocate(kept)
+      }
     }
   }
 

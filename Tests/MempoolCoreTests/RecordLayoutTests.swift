@@ -15,6 +15,7 @@ import Testing
     #expect(MemoryLayout<ThreadHeap>.offset(of: \ThreadHeap.current) == 0, "the shims' empty heap is one")
     #expect(MemoryLayout<FallbackSet>.offset(of: \FallbackSet.mutex) == 8)
     #expect(MemoryLayout<GuardRegion>.size <= Int(MP_GUARD_BYTES))
+    #expect(MemoryLayout<Backtrace>.size == (2 + Int(MP_FRAMES)) * MemoryLayout<UInt>.size, "it is stored word by word")
     #expect(MemoryLayout.size(ofValue: Backtrace().frames) == Int(MP_FRAMES) * MemoryLayout<UInt>.size)
     #expect(MemoryPoolPointer.recordByteCount + Process.byteCount <= Int(MP_PROCESS_BYTES))
   }

@@ -21,6 +21,7 @@ import Testing
         case let word as AtomicPointer: UInt(bitPattern: word.word)
         case let mutex as MutexPointer: UInt(bitPattern: mutex)
         case let lock as ReadWriteLockPointer: UInt(bitPattern: lock)
+        case let slots as GuardSlotsPointer: UInt(bitPattern: slots)
         default: UInt(0)
         }
       self.name = "\(Record.self).\(name)"
@@ -69,12 +70,22 @@ import Testing
     Row("interval", \GuardRegion.interval) { $0.interval },
     Row("startWord", \GuardRegion.start) { $0.startWord },
     Row("byteCount", \GuardRegion.byteCount) { $0.byteCount },
-    Row("mutex", \GuardRegion.lock) { $0.mutex },
     Row("allocated", \GuardRegion.allocated) { $0.allocated },
-    Row("live", \GuardRegion.live) { $0.live },
     Row("missed", \GuardRegion.missed) { $0.missed },
     Row("draws", \GuardRegion.draws) { $0.draws },
     Row("reporter", \GuardRegion.reporter) { $0.reporter },
+    Row("slots", \GuardRegion.claims) { $0.slots },
+    Row("numbers", \GuardSlots.numbers) { $0.numbers },
+    Row("freed", \GuardSlots.freed) { $0.freed },
+    Row("full", \GuardSlots.full) { $0.full },
+    Row("next", \GuardSlots.next) { $0.next },
+    Row("cursor", \GuardSlots.cursor) { $0.cursor },
+    Row("version", \GuardedObject.version) { $0.version },
+    Row("addressWord", \GuardedObject.address) { $0.addressWord },
+    Row("byteCountWord", \GuardedObject.byteCount) { $0.byteCountWord },
+    Row("live", \GuardedObject.live) { $0.live },
+    Row("allocation", \GuardedObject.allocation) { $0.allocation },
+    Row("deallocation", \GuardedObject.deallocation) { $0.deallocation },
     Row("former", \SpanList.former) { $0.former(0) },
     Row("nextFormer", \SpanList.nextFormer) { $0.nextFormer },
 

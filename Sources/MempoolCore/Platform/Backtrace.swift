@@ -27,6 +27,20 @@ struct Backtrace {
     return backtrace
   }
 
+  /// Writes it where others may read it meanwhile, word by word, what is used of it: `init(from:)` reads it there.
+  func store(to words: AtomicPointer) {
+    words.storeRelaxed(thread)
+    words.advanced(by: 1).storeRelaxed(UInt(count))
+    for index in 0..<count { words.advanced(by: 2 + index).storeRelaxed(frames[index]) }
+  }
+
+  /// What is there; some of this and some of that if somebody writes to it meanwhile.
+  init(from words: AtomicPointer) {
+    thread = words.loadRelaxed()
+    count = Int(min(words.advanced(by: 1).loadRelaxed(), UInt(MP_FRAMES)))
+    for index in 0..<count { frames[index] = words.advanced(by: 2 + index).loadRelaxed() }
+  }
+
   /// Makes later backtraces allocate nothing. While the caller holds no lock and the loader is at rest.
   static func loadUnwinder() { _ = here() }
 

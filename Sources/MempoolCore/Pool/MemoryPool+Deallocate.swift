@@ -228,7 +228,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     case .span(let span): usable = span.pointee.byteCount
     case .dense(let heap): usable = usableSize(UInt(bitPattern: pointer), in: heap, call)
     case .system: return UInt(mp_system_usable_size(UnsafeMutableRawPointer(mutating: pointer)))
-    case .guarded(let object): return object.pointee.byteCount
+    case .guarded(let object): return object.byteCount
     }
     // Who asks may use it all from now on.
     if call.purpose == .use { tellResized(UInt(bitPattern: pointer), to: usable, usable: usable) }

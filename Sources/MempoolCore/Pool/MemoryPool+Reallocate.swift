@@ -54,7 +54,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       usable = UInt(mp_system_usable_size(pointer))
     case .guarded(let object):
       // It ends, or begins, where its page does: it cannot grow, and its end would not be watched if it shrank.
-      return move(object.pointee.byteCount)
+      return move(object.byteCount)
     }
     if byteCount <= usable, byteCount >= usable / 2 { return stays(pointer, byteCount, usable) }
     return move(usable)

@@ -124,12 +124,13 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   private func countGuards(into statistics: inout PoolStatistics) {
     let region = GuardRegionPointer.process
     guard region.interval.loadRelaxed() != 0 else { return }
+    // In this order: each of them was counted before it came to live.
+    statistics.guardedLiveCount = region.slots.liveCount
     statistics.guardedCount = region.allocated.loadRelaxed()
-    statistics.guardedLiveCount = region.live.loadRelaxed()
     statistics.guardedMissedCount = region.missed.loadRelaxed()
     let page = region.pointee.pageByteCount, liveBytes = statistics.guardedLiveCount &* page
     // A page keeps its memory from its first use on; slots that were never used come first.
-    let usedBytes = min(statistics.guardedCount, region.pointee.slotCount) &* page
+    let usedBytes = min(statistics.guardedCount, region.slotCount) &* page
     let recordBytes = region.recordByteCount
     statistics.allocatedBytes &+= liveBytes
     statistics.activeBytes &+= liveBytes

@@ -160,8 +160,8 @@ enum Process {
   // MARK: Fork
 
   // The order: the process, then each cache's growth, then for each pool its list of segments, its registry, then for each
-  // segment's arena and growth, then its spans and what it took from the system; after them the guarded
-  // objects; last the caches' lists of pages. Whoever takes two takes them in this order.
+  // segment's arena and growth, then its spans and what it took from the system; last the caches' lists of
+  // pages. Whoever takes two takes them in this order.
   private static func forEachLock(_ body: (MutexPointer) -> Void) {
     body(lock)
     forEachCache { body($0.growth) }
@@ -183,7 +183,6 @@ enum Process {
         return false
       }
     }
-    body(GuardRegionPointer.process.mutex)
   }
 
   static func prepareFork() {
@@ -220,6 +219,7 @@ enum Process {
       pool.registry.recoverAfterFork(own: block)
       if pool.isHardened { pool.spans.recoverAfterFork() }
     }
+    GuardRegionPointer.process.recoverAfterFork()
   }
 }
 

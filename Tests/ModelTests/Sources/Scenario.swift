@@ -73,7 +73,7 @@ struct Scenario: @unchecked Sendable {
 
   static let all =
     cellScenarios + bitmapScenarios + lockScenarios + heapScenarios + spareScenarios + cacheScenarios
-    + segmentScenarios + processScenarios
+    + segmentScenarios + guardScenarios + processScenarios
 }
 
 /// Who says what happens next in a run.
