@@ -271,11 +271,12 @@ int main(void) {
   long done = 0;
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
     for (int answer = 0; answer < 3; answer++)
-      for (int step = 0; step < steps; step++) {
+      // A third of the sizes where all takes longer.
+      for (int step = 0; step < steps; step += kinds[i].options.flags & MP_POOL_GUARDS ? 3 : 1) {
         done += runAlone(&kinds[i], answer, sizeAt(step));
         if (answer == 0) done += runAlone(&kinds[i], answer, sizeAt(step) + 8 * (size_t)step - 1);
       }
-  printf("recovered or aborted as documented: %ld times, %zu kinds, 3 answers, %d sizes\n", done, sizeof kinds / sizeof *kinds, steps);
+  printf("recovered or aborted as documented: %ld times, %zu kinds, 3 answers, up to %d sizes\n", done, sizeof kinds / sizeof *kinds, steps);
   return 0;
 }
 

@@ -1,4 +1,4 @@
-// faults [KIND…]: each call for memory fails in turn, alone and with all that follow it, and the address space is limited to
+// faults [KIND…|plain|hardened]: each call for memory fails in turn, alone and with all that follow it, and the address space is limited to
 // more and more, while a pool of each kind is made and used. What fails is an error value, or where that is documented one line
 // and SIGABRT; nothing that was live is lost, no address space stays, and afterwards the pool works.
 //
@@ -62,7 +62,6 @@ static const Kind kinds[] = {
     {"zeroing", hardenedLargest, 1, 0, 0, {.flags = MP_POOL_ZEROING}},
     {"canaries", hardenedLargest, 1, 0, 0, {.flags = MP_POOL_CANARIES}},
     {"guards", hardenedLargest, 1, 0, 0, {.size = 2 << 20, .flags = MP_POOL_GUARDS}},
-    {"guards-dense", hardenedLargest, 1, 0, 0, {.small_objects = MP_SMALL_DENSE, .flags = MP_POOL_GUARDS}},
     {"canaries-fixed", fixedLargest, 1, 0, 0, {.backing = MP_BACKING_FIXED, .size = fixedSize, .flags = MP_POOL_CANARIES}},
     {"canaries-buffer", fixedLargest, 1, 0, 0, {.backing = MP_BACKING_BUFFER, .size = fixedSize, .start = buffer, .flags = MP_POOL_CANARIES}},
     {"shared", 80000000, 0, 0, 0, {0}},
@@ -237,8 +236,9 @@ static int sweep(const Kind *kind) {
       }
       wrong += failed;
     }
-  long now = addressSpace(), limits = 0;
-  for (long more = 0; more <= 512L << 20 && wrong < 5; more += more < 1 << 20 ? 64 << 10 : more < 64 << 20 ? 3 << 20 : 32 << 20) {
+  long now = addressSpace(), limits = 0, coarse = isHardened(kind) ? 3 : 1;
+  for (long more = 0; more <= 512L << 20 && wrong < 5;
+       more += coarse * (more < 1 << 20 ? 64 << 10 : more < 64 << 20 ? 3 << 20 : 32 << 20)) {
     wrong += count(run(kind, 0, -1, now + more));
     limits++;
   }
@@ -269,7 +269,8 @@ int main(int count, char **arguments) {
   int wrong = 0;
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
     int wanted = count < 2;
-    for (int n = 1; n < count; n++) wanted |= !strcmp(arguments[n], kinds[i].name);
+    for (int n = 1; n < count; n++)
+      wanted |= !strcmp(arguments[n], kinds[i].name) || !strcmp(arguments[n], isHardened(&kinds[i]) ? "hardened" : "plain");
     if (wanted && mayLock(&kinds[i])) wrong += sweep(&kinds[i]);
   }
   printf("faults injected: %ld in %ld attempts, of which callers saw %ld\n", injected, attempts, refusals);
