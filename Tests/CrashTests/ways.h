@@ -26,6 +26,8 @@ typedef struct {
   int uses;
   // Another name of one that is attempted in every way: four will do.
   int isAlias;
+  // It neither gives back nor resizes.
+  int isHarmless;
 } Call;
 
 // What is said of what no heap has: who owns or adopts one makes no difference to it.
@@ -187,9 +189,10 @@ static void forkedChild(void) {
   if (child == 0) {
     alarm(60);
     commit();
-    _exit(1);
+    _exit(0);
   }
-  if (waitpid(child, &status, 0) != child || !WIFSIGNALED(status)) _exit(1);
+  if (waitpid(child, &status, 0) != child) _exit(1);
+  if (!WIFSIGNALED(status)) _exit(WEXITSTATUS(status));
   // What the child died of.
   signal(WTERMSIG(status), SIG_DFL);
   raise(WTERMSIG(status));

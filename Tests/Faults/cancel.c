@@ -1,9 +1,10 @@
-// cancel ROUNDS [SEED]: threads that are cancelled or exit in mid-use. No call of the allocator is a cancellation point: a thread
+// cancel ROUNDS [LEVEL [SEED]]: threads that are cancelled or exit in mid-use. No call of the allocator is a cancellation point: a thread
 // that were cancelled inside would leave a claim or a lock behind, and misuse would not end the process.
+//
+// About a pool of its own, of this level of hardening; compiled with DROP_IN about the malloc of the process.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <mempool.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -22,7 +23,22 @@
                : (void)(pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &(int){0}), \
                         dprintf(2, "%s:%d: not true: %s\n", __FILE__, __LINE__, #condition), _exit(99)))
 
+#ifdef DROP_IN
+#include <malloc.h>
+static void *allocate(size_t size) { return malloc(size); }
+static void *resize(void *p, size_t size) { return realloc(p, size); }
+static void release(void *p) { free(p); }
+// Of what was asked for with 100 bytes: hardened or sampled, it has just these.
+static int isChecked(void *p) { return malloc_usable_size(p) == 100; }
+#else
+#include <mempool.h>
 static mp_pool_t *pool;
+static mp_pool_options_t options;
+static void *allocate(size_t size) { return mp_pool_malloc(pool, size); }
+static void *resize(void *p, size_t size) { return mp_pool_realloc(pool, p, size); }
+static void release(void *p) { mp_pool_free(pool, p); }
+static int isChecked(void *p) { return p != NULL; }
+#endif
 
 static uint64_t next(uint64_t *seed) {
   uint64_t mixed = *seed += 0x9e3779b97f4a7c15;
@@ -35,10 +51,26 @@ static uint64_t next(uint64_t *seed) {
 
 static int cameBack;
 
+static void *calls(void *unused) {
+  pthread_cancel(pthread_self());
+  for (size_t i = 0; i < 3000; i++) {
+    void *object = allocate(i);
+    DEMAND((object = resize(object, i * 20)) != NULL || i == 0);
+    release(object);
+  }
+  cameBack++;
+  pthread_testcancel();
+  DEMAND(0);
+  return unused;
+}
+
+#ifndef DROP_IN
+
 static void *fullPool(void *unused) {
   static char buffer[1 << 20];
-  mp_pool_options_t options = {.backing = MP_BACKING_BUFFER, .start = buffer, .size = sizeof buffer, .wait_ns = 100000};
-  mp_pool_t *small = mp_pool_new(&options);
+  mp_pool_options_t bounded = {
+      .backing = MP_BACKING_BUFFER, .start = buffer, .size = sizeof buffer, .wait_ns = 100000, .flags = options.flags};
+  mp_pool_t *small = mp_pool_new(&bounded);
   DEMAND(small);
   while (mp_pool_malloc(small, 1000)) continue;
   pthread_cancel(pthread_self());
@@ -66,11 +98,15 @@ static void *written(void *descriptor) {
   return NULL;
 }
 
+#endif
+
 static void *misuse(void *unused) {
-  void *object = mp_pool_malloc(pool, 100);
-  mp_pool_free(pool, object);
+  void *object = allocate(100);
+  for (int i = 0; i < 1000 && !isChecked(object); i++) object = allocate(100);
+  void *volatile again = object;
+  release(object);
   pthread_cancel(pthread_self());
-  mp_pool_free(pool, object);
+  release(again);
   return unused;
 }
 
@@ -83,9 +119,13 @@ static void join(void *(*body)(void *), void *argument, void *expected) {
 
 static void noCancellationPoints(void) {
   int nowhere = open("/dev/null", O_WRONLY);
+  join(calls, NULL, PTHREAD_CANCELED);
+  DEMAND(cameBack == 1);
+#ifndef DROP_IN
   join(fullPool, NULL, PTHREAD_CANCELED);
   join(written, (void *)(intptr_t)nowhere, PTHREAD_CANCELED);
-  DEMAND(cameBack == 2);
+  DEMAND(cameBack == 3);
+#endif
   pid_t pid = fork();
   if (pid == 0) {
     struct rlimit none = {0, 0};
@@ -115,7 +155,7 @@ typedef struct {
 static unsigned char *make(uint64_t *seed) {
   uint64_t kind = next(seed) % 100, value = next(seed);
   uint32_t size = (uint32_t)(16 + (kind < 80 ? value % 1000 : kind < 98 ? value % 40000 : value % 1500000));
-  unsigned char *bytes = mp_pool_malloc(pool, size);
+  unsigned char *bytes = allocate(size);
   DEMAND(bytes);
   memcpy(bytes, &size, 4);
   bytes[4] = bytes[size - 1] = (unsigned char)value;
@@ -127,7 +167,7 @@ static void drop(unsigned char *bytes) {
   uint32_t size;
   memcpy(&size, bytes, 4);
   DEMAND(bytes[4] == bytes[size - 1]);
-  mp_pool_free(pool, bytes);
+  release(bytes);
 }
 
 // The end of a thread, by whatever way: it still allocates, and leaves behind what it does not free.
@@ -180,9 +220,13 @@ int main(int count, char **arguments) {
   long rounds = count > 1 ? atol(arguments[1]) : 500;
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
-  uint64_t seed = count > 2 ? strtoull(arguments[2], NULL, 0) : (uint64_t)now.tv_nsec + (uint64_t)getpid(), first = seed;
+  uint64_t seed = count > 3 ? strtoull(arguments[3], NULL, 0) : (uint64_t)now.tv_nsec + (uint64_t)getpid(), first = seed;
   alarm((unsigned)(120 + rounds / 5));
-  DEMAND((pool = mp_pool_new(NULL)) != NULL && !pthread_key_create(&key, destructor));
+#ifndef DROP_IN
+  options.flags = count > 2 ? (unsigned)atoi(arguments[2]) * MP_POOL_ZEROING : 0;
+  DEMAND((pool = mp_pool_new(&options)) != NULL);
+#endif
+  DEMAND(!pthread_key_create(&key, destructor));
   noCancellationPoints();
   for (long round = 0; round < rounds; round++) {
     pthread_t threads[atOnce];
@@ -200,10 +244,12 @@ int main(int count, char **arguments) {
     }
   }
   for (int i = 0; i < sharedCount; i++) drop(shared[i]);
+#ifndef DROP_IN
   mp_stats_t stats;
   mp_pool_stats_read(pool, &stats);
   DEMAND(stats.allocated_bytes == 0 && stats.owned_heap_count <= 3);
   mp_pool_destroy(pool);
+#endif
   printf("threads cancelled: %ld, exited in mid-use: %ld; seed %llu\n", cancelled, exited, (unsigned long long)first);
   return 0;
 }

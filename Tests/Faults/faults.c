@@ -1,4 +1,4 @@
-// faults [KIND…]: each call for memory fails in turn, alone and with all that follow it, and the address space is limited to
+// faults [KIND…|plain|hardened]: each call for memory fails in turn, alone and with all that follow it, and the address space is limited to
 // more and more, while a pool of each kind is made and used. What fails is an error value, or where that is documented one line
 // and SIGABRT; nothing that was live is lost, no address space stays, and afterwards the pool works.
 //
@@ -45,8 +45,9 @@ typedef struct {
 } Report;
 static Report *report;
 
+enum { fixedSize = 48 << 20, fixedLargest = 2 << 20, hardenedLargest = 34000000 };
+
 #ifndef DROP_IN
-enum { fixedSize = 48 << 20, fixedLargest = 2 << 20 };
 static char buffer[fixedSize];
 static const Kind kinds[] = {
     {"elastic", 80000000, 1, 0, 0, {0}},
@@ -58,9 +59,16 @@ static const Kind kinds[] = {
     {"fixed-touched", fixedLargest, 1, 0, 0, {.backing = MP_BACKING_FIXED, .size = fixedSize, .flags = MP_POOL_PREFAULT}},
     {"buffer", fixedLargest, 1, 0, 0, {.backing = MP_BACKING_BUFFER, .size = fixedSize, .start = buffer}},
     {"pass-through", 80000000, 1, 0, 1, {.backing = MP_BACKING_PASS_THROUGH}},
+    {"zeroing", hardenedLargest, 1, 0, 0, {.flags = MP_POOL_ZEROING}},
+    {"canaries", hardenedLargest, 1, 0, 0, {.flags = MP_POOL_CANARIES}},
+    {"guards", hardenedLargest, 1, 0, 0, {.size = 2 << 20, .flags = MP_POOL_GUARDS}},
+    {"canaries-fixed", fixedLargest, 1, 0, 0, {.backing = MP_BACKING_FIXED, .size = fixedSize, .flags = MP_POOL_CANARIES}},
+    {"canaries-buffer", fixedLargest, 1, 0, 0, {.backing = MP_BACKING_BUFFER, .size = fixedSize, .start = buffer, .flags = MP_POOL_CANARIES}},
     {"shared", 80000000, 0, 0, 0, {0}},
     {"never-null", 80000000, 0, 1, 0, {0}},
 };
+
+static int isHardened(const Kind *kind) { return (kind->options.flags & MP_POOL_GUARDS) != 0; }
 
 static int make(const Kind *kind) {
   errno = 0;
@@ -112,6 +120,7 @@ static void neverNull(void) {
 }
 #else
 static const Kind kinds[] = {{"malloc", 80000000, 0, 0, 0}};
+static int isHardened(const Kind *kind) { return kind && (getenv("MEMPOOL_HARDEN") || getenv("MEMPOOL_GUARD_SAMPLE")); }
 static int make(const Kind *kind) { return kind != NULL; }
 static void destroy(const Kind *kind) { (void)kind; }
 static void neverNull(void) {}
@@ -119,12 +128,18 @@ static void neverNull(void) {}
 
 // One attempt, in a child. The limit, if there is one, holds for as long as calls may fail.
 static void attempt(const Kind *kind, long from, long to, long limit) {
-  static const Allocator plain = {allocate, zeroed, aligned, resize, release, purge, 0};
+  static const Allocator plain = {allocate, zeroed, aligned, resize, release, purge, 0, 1};
   static Work work;
   Allocator with = plain;
   with.largest = kind->largest;
   const char *fixed = getenv("MEMPOOL_FIXED");
-  if (fixed) with.largest = 2 << 20;
+  if (isHardened(kind)) {
+    // Each object between guard pages takes half a dozen calls, and what moves is copied: the whole workload would take minutes.
+    // Of this shorter one, too, each call fails.
+    with.step = 5;
+    if (with.largest > hardenedLargest) with.largest = hardenedLargest;
+  }
+  if (fixed) with.largest = fixedLargest;
   work = (Work){.with = &with, .isUnseen = kind->isUnseen};
   struct rlimit before;
   DEMAND(!getrlimit(RLIMIT_AS, &before));
@@ -144,7 +159,7 @@ static void attempt(const Kind *kind, long from, long to, long limit) {
   // It works, and what it takes from now on it gives back, or keeps for the next time: soon it takes no more.
   long mapped = -1;
   work.mustSucceed = 1;
-  for (int round = 0; round < 8 && inject.mapped != mapped; round++) {
+  for (int round = 0; round < 16 && inject.mapped != mapped; round++) {
     mapped = inject.mapped;
     if (kind->mayAbort) neverNull();
     else perform(&work);
@@ -221,8 +236,9 @@ static int sweep(const Kind *kind) {
       }
       wrong += failed;
     }
-  long now = addressSpace(), limits = 0;
-  for (long more = 0; more <= 512L << 20 && wrong < 5; more += more < 1 << 20 ? 64 << 10 : more < 64 << 20 ? 3 << 20 : 32 << 20) {
+  long now = addressSpace(), limits = 0, coarse = isHardened(kind) ? 3 : 1;
+  for (long more = 0; more <= 512L << 20 && wrong < 5;
+       more += coarse * (more < 1 << 20 ? 64 << 10 : more < 64 << 20 ? 3 << 20 : 32 << 20)) {
     wrong += count(run(kind, 0, -1, now + more));
     limits++;
   }
@@ -253,7 +269,8 @@ int main(int count, char **arguments) {
   int wrong = 0;
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
     int wanted = count < 2;
-    for (int n = 1; n < count; n++) wanted |= !strcmp(arguments[n], kinds[i].name);
+    for (int n = 1; n < count; n++)
+      wanted |= !strcmp(arguments[n], kinds[i].name) || !strcmp(arguments[n], isHardened(&kinds[i]) ? "hardened" : "plain");
     if (wanted && mayLock(&kinds[i])) wrong += sweep(&kinds[i]);
   }
   printf("faults injected: %ld in %ld attempts, of which callers saw %ld\n", injected, attempts, refusals);

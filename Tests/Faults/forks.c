@@ -1,5 +1,5 @@
-// forks COUNT [SEED]: fork at random points while other threads allocate, free and hand objects on; each child checks what it
-// has, frees it, allocates and exits. About a pool of its own; compiled with DROP_IN about the malloc of the process.
+// forks COUNT [LEVEL [SEED]]: fork at random points while other threads allocate, free and hand objects on; each child checks what it
+// has, frees it, allocates and exits. About a pool of its own, of this level of hardening; compiled with DROP_IN about the malloc of the process.
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>
@@ -138,9 +138,10 @@ int main(int count, char **arguments) {
   struct timespec start, end;
   alarm((unsigned)(200 + forks / 20));
   clock_gettime(CLOCK_MONOTONIC, &start);
-  uint64_t seed = count > 2 ? strtoull(arguments[2], NULL, 0) : (uint64_t)start.tv_nsec + (uint64_t)getpid(), first = seed;
+  uint64_t seed = count > 3 ? strtoull(arguments[3], NULL, 0) : (uint64_t)start.tv_nsec + (uint64_t)getpid(), first = seed;
 #ifndef DROP_IN
-  if (!(pool = mp_pool_new(NULL))) return 1;
+  mp_pool_options_t options = {.flags = count > 2 ? (unsigned)atoi(arguments[2]) * MP_POOL_ZEROING : 0};
+  if (!(pool = mp_pool_new(&options))) return 1;
 #endif
   pthread_t threads[threadCount];
   for (int i = 0; i < threadCount; i++) DEMAND(!pthread_create(&threads[i], NULL, work, (void *)(uintptr_t)next(&seed)));

@@ -23,18 +23,23 @@ static void *allocate(size_t size) { return malloc(size); }
 static void *resize(void *p, size_t size) { return realloc(p, size); }
 static void release(void *p) { free(p); }
 static const char *const kinds[] = {"malloc"};
+static int isHardened(int kind) { return !kind && (getenv("MEMPOOL_HARDEN") || getenv("MEMPOOL_GUARD_SAMPLE")); }
 #else
 #include <mempool.h>
 static mp_pool_t *pool;
 static void *allocate(size_t size) { return mp_pool_malloc(pool, size); }
 static void *resize(void *p, size_t size) { return mp_pool_realloc(pool, p, size); }
 static void release(void *p) { mp_pool_free(pool, p); }
-static const char *const kinds[] = {"elastic", "small reservations", "dense", "purged at once"};
+static const char *const kinds[] = {"elastic", "small reservations", "dense",  "purged at once",
+                                    "zeroing", "canaries",           "guards", "guards, small reservations"};
 static const mp_pool_options_t options[] = {
-    {0}, {.size = 2 << 20}, {.small_objects = MP_SMALL_DENSE}, {.purge_delay_ms = MP_NONE}};
+    {0}, {.size = 2 << 20}, {.small_objects = MP_SMALL_DENSE}, {.purge_delay_ms = MP_NONE},
+    {.flags = MP_POOL_ZEROING}, {.flags = MP_POOL_CANARIES}, {.flags = MP_POOL_GUARDS}, {.size = 2 << 20, .flags = MP_POOL_GUARDS}};
+static int isHardened(int kind) { return (options[kind].flags & MP_POOL_GUARDS) != 0; }
 #endif
 
-enum { threadCount = 6, slotCount = 64, operations = 6000 };
+enum { threadCount = 6, slotCount = 64 };
+static int operations = 6000;
 
 // A block says its size at its beginning and at its end.
 static void *sign(size_t *block, size_t size) {
@@ -120,7 +125,7 @@ static void workAgain(void) {
 // One attempt, in a child: every nth call fails, or, with 0, address space is short.
 static long attempt(int kind, long every) {
   long before = 0;
-  (void)kind;
+  if (isHardened(kind)) operations = 700;
 #ifndef DROP_IN
   // One that comes and goes: with the first pool comes the shared one, which stays.
   for (int i = 0; i < 2; i++) {

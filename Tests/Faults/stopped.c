@@ -1,12 +1,14 @@
-// stopped STOPS SECONDS [SEED]: signals in the middle of calls.
+// stopped STOPS SECONDS [LEVEL [SEED]]: signals in the middle of calls.
 //
 // First, threads that stop at a random instruction, in a handler that waits until it is told to go on: whatever claims and
 // leases they hold, the others go on allocating, on all ways that take no lock. Then, signals that come many thousand times a
 // second, with a handler that does not allocate: nothing breaks, on all ways there are.
+//
+// About pools of its own, of this level of hardening; compiled with DROP_IN about the malloc of the process, for whose first part
+// there must be MEMPOOL_FIXED=32M.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <link.h>
-#include <mempool.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -28,7 +30,16 @@ static uint64_t next(uint64_t *seed) {
   return mixed ^ mixed >> 31;
 }
 
+#ifdef DROP_IN
+#include <malloc.h>
+static void *allocate(size_t size) { return malloc(size); }
+static void release(void *p) { free(p); }
+#else
+#include <mempool.h>
 static mp_pool_t *pool;
+static void *allocate(size_t size) { return mp_pool_malloc(pool, size); }
+static void release(void *p) { mp_pool_free(pool, p); }
+#endif
 static volatile int isOver;
 
 // --- Where the allocator's code lies.
@@ -65,8 +76,10 @@ enum { victims = 2, others = 2, all = victims + others, classes = 12, runs = 8, 
 static pthread_t threads[all];
 static long operations[all];
 static unsigned char *handed[classes][2];
+#ifndef DROP_IN
 static atomic_t bitmap[cells];
 static mp_cache_t cache;
+#endif
 static __thread int victim;
 static int isStopped[victims], mayGoOn[victims];
 static long stopped, stoppedInside;
@@ -91,7 +104,7 @@ static void goOn(int signal) { (void)signal; }
 static size_t classSize(unsigned class) { return (size_t)16 << class % 7 | (class > 6 ? (size_t)8 << class % 7 : 0); }
 
 static unsigned char *make(size_t size) {
-  unsigned char *bytes = mp_pool_malloc(pool, size);
+  unsigned char *bytes = allocate(size);
   DEMAND(bytes);
   bytes[0] = bytes[size - 1] = (unsigned char)size;
   return bytes;
@@ -99,7 +112,7 @@ static unsigned char *make(size_t size) {
 
 static void drop(unsigned char *bytes, size_t size) {
   DEMAND(bytes[0] == (unsigned char)size && bytes[size - 1] == (unsigned char)size);
-  mp_pool_free(pool, bytes);
+  release(bytes);
 }
 
 // A steady state: a few objects of each size at any time, so that no slab is made and none given back, which takes a lock.
@@ -109,9 +122,11 @@ static void *steady(void *argument) {
   uint64_t seed = (uint64_t)self + 1;
   unsigned char *small[classes][3], *large[runs] = {0};
   size_t sizes[runs];
+#ifndef DROP_IN
   void *items[8] = {0};
   int taken[8];
   for (int i = 0; i < 8; i++) taken[i] = -1;
+#endif
   for (unsigned class = 0; class < classes; class++)
     for (int i = 0; i < 3; i++) small[class][i] = make(classSize(class));
   while (!isOver) {
@@ -132,6 +147,7 @@ static void *steady(void *argument) {
       if (large[run]) drop(large[run], sizes[run]);
       large[run] = make(sizes[run] = 4000 + what % 40000);
       break;
+#ifndef DROP_IN
     case 6:
       if (items[run]) mp_cache_free(&cache, items[run]);
       items[run] = items[run] ? NULL : mp_cache_alloc(&cache);
@@ -139,6 +155,7 @@ static void *steady(void *argument) {
     default:
       if (taken[run] >= 0) mp_bitmap_free(bitmap, 3, taken[run]);
       taken[run] = taken[run] >= 0 ? -1 : mp_bitmap_alloc(bitmap, 64 * cells, 3);
+#endif
     }
     __atomic_add_fetch(&operations[self], 1, __ATOMIC_RELAXED);
   }
@@ -146,10 +163,12 @@ static void *steady(void *argument) {
     for (int i = 0; i < 3; i++) drop(small[class][i], classSize(class));
   for (int i = 0; i < runs; i++)
     if (large[i]) drop(large[i], sizes[i]);
+#ifndef DROP_IN
   for (int i = 0; i < 8; i++) {
     if (items[i]) mp_cache_free(&cache, items[i]);
     if (taken[i] >= 0) mp_bitmap_free(bitmap, 3, taken[i]);
   }
+#endif
   return NULL;
 }
 
@@ -200,7 +219,9 @@ static void stopAtRandom(long wanted, uint64_t *seed) {
   for (unsigned class = 0; class < classes; class++)
     for (int i = 0; i < 2; i++)
       if (handed[class][i]) drop(handed[class][i], classSize(class));
+#ifndef DROP_IN
   for (int i = 0; i < cells; i++) DEMAND(bitmap[i] == 0);
+#endif
 }
 
 // --- Signals at a high rate.
@@ -227,6 +248,9 @@ static void *busy(void *argument) {
     if (objects[i]) drop(objects[i], sizes[i]);
     sizes[i] = 1 + (what >> 32) % (kind < 200 ? 1000 : kind < 250 ? 50000 : kind < 255 ? 2000000 : 40000000);
     objects[i] = make(sizes[i]);
+#ifdef DROP_IN
+    if (kind == 7) malloc_trim(0);
+#else
     if (kind == 7) mp_pool_purge(pool);
     if (kind == 8) {
       mp_pool_t *another = mp_pool_new(NULL);
@@ -234,6 +258,7 @@ static void *busy(void *argument) {
       mp_pool_destroy(another);
     }
     if (kind == 9) mp_cache_free(&cache, mp_cache_alloc(&cache));
+#endif
   }
   for (size_t i = 0; i < 200; i++)
     if (objects[i]) drop(objects[i], sizes[i]);
@@ -259,7 +284,7 @@ int main(int count, char **arguments) {
   long wanted = count > 1 ? atol(arguments[1]) : 500, seconds = count > 2 ? atol(arguments[2]) : 3;
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
-  uint64_t seed = count > 3 ? strtoull(arguments[3], NULL, 0) : (uint64_t)now.tv_nsec + (uint64_t)getpid(), first = seed;
+  uint64_t seed = count > 4 ? strtoull(arguments[4], NULL, 0) : (uint64_t)now.tv_nsec + (uint64_t)getpid(), first = seed;
   dl_iterate_phdr(findCode, NULL);
   DEMAND(codeStart);
   struct sigaction action = {.sa_sigaction = stop, .sa_flags = SA_SIGINFO | SA_RESTART};
@@ -268,19 +293,27 @@ int main(int count, char **arguments) {
   action.sa_sigaction = ring;
   action.sa_flags = SA_SIGINFO;  // calls of the system come back with EINTR
   sigaction(SIGALRM, &action, NULL);
+#ifdef DROP_IN
+  if (wanted) stopAtRandom(wanted, &seed);
+  if (seconds) ringOften(seconds, &seed);
+#else
   mp_pool_options_t options = {.backing = MP_BACKING_FIXED, .size = 32 << 20};
+  options.flags = count > 3 ? (unsigned)atoi(arguments[3]) * MP_POOL_ZEROING : 0;
   DEMAND((pool = mp_pool_new(&options)) != NULL);
   mp_cache_init_impl(&cache, "item", 40);
   stopAtRandom(wanted, &seed);
   mp_pool_destroy(pool);
-  DEMAND((pool = mp_pool_new(NULL)) != NULL);
+  options.backing = MP_BACKING_ELASTIC;
+  options.size = 0;
+  DEMAND((pool = mp_pool_new(&options)) != NULL);
   ringOften(seconds, &seed);
   mp_stats_t stats;
   mp_pool_stats_read(pool, &stats);
   DEMAND(stats.allocated_bytes == 0);
   mp_pool_destroy(pool);
   mp_cache_destroy(&cache);
-  DEMAND(stoppedInside > 0 && signalsInside > 0);
+#endif
+  DEMAND((!wanted || stoppedInside > 0) && (!seconds || signalsInside > 0));
   printf("threads stopped: %ld times, %ld of these inside the allocator; signals: %ld, %ld inside; seed %llu\n", stopped, stoppedInside,
          signals, signalsInside, (unsigned long long)first);
   return 0;

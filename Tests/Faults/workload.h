@@ -20,6 +20,7 @@ typedef struct {
   void (*release)(void *);
   void (*purge)(void);
   size_t largest;  // nothing above this is asked for
+  size_t step;     // 1, or what is copied is so much smaller, and of the large and the late ones there are so many fewer
 } Allocator;
 
 // Ends the process, which the parent takes for a failure. Allocates nothing.
@@ -133,7 +134,7 @@ static void releaseOne(Work *work, size_t number) {
 static void *anotherThread(void *argument) {
   Work *work = argument;
   for (size_t number = 0; number < work->count; number += 3) releaseOne(work, number);
-  for (size_t i = 0; i < 60; i++) allocateOne(work, 20 + i * i * 4, i % 3 == 0);
+  for (size_t i = 0; i < 60; i += work->with->step) allocateOne(work, 20 + i * i * 4, i % 3 == 0);
   return NULL;
 }
 
@@ -145,22 +146,22 @@ static void perform(Work *work) {
   for (size_t i = 0; i < sizeCount; i++) allocateOne(work, sizes[i], (int)(i % 3));
   // More slabs and pages than one step of growth, or one small reservation, has.
   for (size_t i = 0; i < 300; i++) allocateOne(work, 500 + i * 4, 0);
-  for (size_t i = 0; i < 60; i++) allocateOne(work, 60000 + i * 3000, i % 7 == 1);
+  for (size_t i = 0; i < 60; i += work->with->step) allocateOne(work, 60000 + i * 3000, i % 7 == 1);
   // From class to run, from run to span, spans that grow, move and shrink.
   resizeOne(work, 3, 10000);
-  resizeOne(work, 9, 1800000);
+  resizeOne(work, 9, 1800000 / work->with->step);
   resizeOne(work, 9, 35000000);
   resizeOne(work, 13, 50000000);
   resizeOne(work, 13, 80000000);
   resizeOne(work, 14, 4000);
-  resizeOne(work, 15, 1100000);
+  resizeOne(work, 15, 1100000 / work->with->step);
   pthread_t thread;
   // Its stack is libc's, which asks the system by itself, and an address-space limit may be in the way.
   if (!pthread_create(&thread, NULL, anotherThread, work)) DEMAND(!pthread_join(thread, NULL));
   else DEMAND(!work->mustSucceed);
   for (size_t i = 0; i < work->count; i += 2) releaseOne(work, i);
   work->with->purge();
-  for (size_t i = 0; i < 200; i++) allocateOne(work, i * 40 + 1, (int)(i % 3));
+  for (size_t i = 0; i < 200; i += work->with->step) allocateOne(work, i * 40 + 1, (int)(i % 3));
   for (size_t i = 0; i < work->count; i++) releaseOne(work, i);
   work->with->purge();
 }

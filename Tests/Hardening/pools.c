@@ -73,7 +73,7 @@ int main(int count, char **arguments) {
       for (size_t i = 0; i < COUNT(cases); i++) {
         Outcome outcome = cases[i].outcome[level];
         if (outcome == FAULT && backings[b].backing != MP_BACKING_ELASTIC) outcome = NOTHING;
-        observe(cases[i].commit, outcome, "%s, level %u: %s", backings[b].name, level, cases[i].name);
+        observe(cases[i].commit, outcome, NULL, "%s, level %u: %s", backings[b].name, level, cases[i].name);
       }
     }
   mp_pool_options_t options = {.flags = 16};

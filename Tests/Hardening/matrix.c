@@ -1,0 +1,152 @@
+// matrix LEVEL [PART OF A NAME]: libc's names on the drop-in malloc, with MEMPOOL_HARDEN=LEVEL, also in fixed mode and with
+// MEMPOOL_SMALL=dense, where small objects are as without hardening.
+#define _GNU_SOURCE
+#include "matrix.h"
+
+#include <malloc.h>
+
+extern void *reallocf(void *, size_t) __attribute__((weak));
+extern int reallocarr(void *, size_t, size_t) __attribute__((weak));
+extern void free_sized(void *, size_t) __attribute__((weak));
+extern void free_aligned_sized(void *, size_t, size_t) __attribute__((weak));
+extern size_t malloc_size(const void *) __attribute__((weak));
+extern void vfree(void *) __attribute__((weak));
+extern void cfree(void *) __attribute__((weak));
+extern void __libc_free(void *);
+extern void __libc_cfree(void *) __attribute__((weak));
+extern void *__libc_malloc(size_t);
+extern void *__libc_calloc(size_t, size_t);
+extern void *__libc_realloc(void *, size_t);
+extern void *__libc_memalign(size_t, size_t);
+extern int __posix_memalign(void **, size_t, size_t) __attribute__((weak));
+
+static void *allocate(size_t size) { return malloc(size); }
+static void release(void *p) { free(p); }
+static void *allocateAligned(size_t alignment, size_t size) { return aligned_alloc(alignment, size); }
+static void *resize(void *p, size_t size) { return realloc(p, size); }
+static void purge(void) { malloc_trim(0); }
+
+#define CALLS(name, expression) \
+  static void call_##name(void *p) { (void)(expression); }
+CALLS(free, (free(p), 0))
+CALLS(realloc, hide(realloc(p, 300)))
+CALLS(realloc_to_less, hide(realloc(p, 1)))
+CALLS(realloc_to_0, hide(realloc(p, 0)))
+CALLS(reallocarray, hide(reallocarray(p, 3, 100)))
+CALLS(reallocf, hide(reallocf(p, 300)))
+CALLS(reallocarr, reallocarr(&p, 3, 100))
+CALLS(reallocarr_to_0, reallocarr(&p, 0, 100))
+CALLS(free_sized, (free_sized(p, subjectBytes), 0))
+CALLS(free_aligned_sized, (free_aligned_sized(p, 1, subjectBytes), 0))
+CALLS(cfree, (cfree(p), 0))
+CALLS(vfree, (vfree(p), 0))
+CALLS(libc_free, (__libc_free(p), 0))
+CALLS(libc_cfree, (__libc_cfree(p), 0))
+CALLS(libc_realloc, hide(__libc_realloc(p, 300)))
+CALLS(too_large, (free_sized(p, subjectBytes + 1), 0))
+CALLS(too_small, (free_sized(p, subjectBytes - 1), 0))
+CALLS(aligned_too_large, (free_aligned_sized(p, 8, subjectBytes + 1), 0))
+CALLS(aligned_too_small, (free_aligned_sized(p, 8, subjectBytes - 1), 0))
+
+// What was asked for, to the byte.
+static void measured(size_t seen) {
+  if (seen != subjectBytes) fprintf(stderr, "%zu bytes, not %zu\n", seen, subjectBytes);
+}
+CALLS(malloc_usable_size, (measured(malloc_usable_size(p)), 0))
+CALLS(malloc_size, (measured(malloc_size(p)), 0))
+
+static const Call calls[] = {
+    {"free", call_free, 0},
+    {"realloc", call_realloc, 1},
+    {"malloc_usable_size", call_malloc_usable_size, 1, 0, 1},
+    {"realloc", call_realloc_to_less, 1, 1},
+    {"realloc", call_realloc_to_0, 0},
+    {"reallocarray", call_reallocarray, 1, 1},
+    {"reallocf", call_reallocf, 1, 1},
+    {"reallocarr", call_reallocarr, 1, 1},
+    {"reallocarr", call_reallocarr_to_0, 0, 1},
+    {"malloc_size", call_malloc_size, 1, 1, 1},
+    {"free_sized", call_free_sized, 0},
+    {"free_aligned_sized", call_free_aligned_sized, 0},
+    {"cfree", call_cfree, 0, 1},
+    {"vfree", call_vfree, 0, 1},
+    {"__libc_free", call_libc_free, 0, 1},
+    {"__libc_cfree", call_libc_cfree, 0, 1},
+    {"__libc_realloc", call_libc_realloc, 1, 1},
+};
+static const Call wrongSizes[] = {
+    {"free_sized", call_too_large, 0},
+    {"free_sized", call_too_small, 0},
+    {"free_aligned_sized", call_aligned_too_large, 0},
+    {"free_aligned_sized", call_aligned_too_small, 0},
+};
+
+#define TAKES(name, expression) \
+  static void *take_##name(size_t size) { return expression; }
+TAKES(malloc, malloc(size))
+TAKES(calloc, calloc(size, 1))
+TAKES(realloc, realloc(NULL, size))
+TAKES(realloc_from_less, realloc(hide(malloc(30)), size))
+TAKES(reallocarray, reallocarray(NULL, size, 1))
+TAKES(reallocf, reallocf(NULL, size))
+TAKES(aligned_alloc, aligned_alloc(16, size))
+TAKES(memalign, memalign(16, size))
+TAKES(libc_malloc, __libc_malloc(size))
+TAKES(libc_calloc, __libc_calloc(size, 1))
+TAKES(libc_realloc, __libc_realloc(NULL, size))
+TAKES(libc_memalign, __libc_memalign(16, size))
+static void *take_reallocarr(size_t size) {
+  void *p = NULL;
+  return reallocarr(&p, size, 1) ? NULL : p;
+}
+static void *take_posix_memalign(size_t size) {
+  void *p = NULL;
+  return posix_memalign(&p, 16, size) ? NULL : p;
+}
+
+static const Source sources[] = {
+    {"malloc", take_malloc},
+    {"calloc", take_calloc},
+    {"realloc", take_realloc},
+    {"realloc", take_realloc_from_less},
+    {"reallocarray", take_reallocarray},
+    {"reallocf", take_reallocf},
+    {"reallocarr", take_reallocarr},
+    {"aligned_alloc", take_aligned_alloc},
+    {"memalign", take_memalign},
+    {"posix_memalign", take_posix_memalign},
+    {"__libc_malloc", take_libc_malloc},
+    {"__libc_calloc", take_libc_calloc},
+    {"__libc_realloc", take_libc_realloc},
+    {"memalign", take_libc_memalign},
+};
+
+int main(int count, char **arguments) {
+  static const char where[] = "";
+  int isElastic = !getenv("MEMPOOL_FIXED"), hasSlabs = !getenv("MEMPOOL_SMALL");
+  if (count < 2) return 64;
+  level = atoi(arguments[1]);
+  purgeName = "purge";
+  beginAttempts(count - 1, arguments + 1);
+  // As everywhere, the calls that all others come down to will do.
+  size_t callCount = isElastic && hasSlabs ? COUNT(calls) : 3;
+  if (hasSlabs) {
+    observeAll(where, calls, callCount, wrongAny, COUNT(wrongAny));
+    observeAll(where, calls, callCount, wrongSlabs, COUNT(wrongSlabs));
+    observeAll(where, calls, callCount, damaged, COUNT(damaged));
+    OBSERVE_ALL(wrongSizes, live);
+    observeReuses(where, sources, COUNT(sources));
+    observeZeroes(where);
+  }
+  observeAll(where, calls, callCount, wrongOthers, COUNT(wrongOthers));
+  observeLeaving(where, calls, callCount);
+  if (isElastic) {
+    observeAll(where, calls, callCount, wrongElastic, COUNT(wrongElastic));
+    observeAll(where, calls, callCount, damagedElastic, COUNT(damagedElastic));
+    OBSERVE_ALL(wrongSizes, liveElastic);
+    observeSpans(where, calls);
+    if (hasSlabs) observeAccesses(where);
+    if (hasSlabs && level == 3) OBSERVE_ALL(calls, wrongGuards);
+  }
+  return endAttempts();
+}
