@@ -8,16 +8,21 @@ import Testing
   private final class TestSpans {
     let spans: SpanListPointer
     let test: TestSegment
+    private let segments: SegmentListPointer
 
     init() {
       test = TestSegment(elastic: 16 << 20)!
+      segments = .allocate(capacity: 1)
+      segments.initialize(to: SegmentList())
+      segments.insert(test.segment)
       spans = .allocate(capacity: 1)
-      spans.initialize(to: SpanList(metadata: test.segment))
+      spans.initialize(to: SpanList(segments: segments))
     }
 
     deinit {
       spans.destroy()
       spans.deallocate()
+      segments.deallocate()
     }
   }
 
