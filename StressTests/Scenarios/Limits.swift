@@ -52,7 +52,7 @@ final class Limits: Scenario {
     _ errand: any Errand.Type, _ arguments: [String], _ environment: [String], _ worker: Worker,
     note: () -> String = { "" }
   ) {
-    let result = OwnProcess.run(errand, arguments, environment: environment, seconds: 20 * Sanitizer.current.patience)
+    let result = OwnProcess.run(errand, arguments, environment: environment, seconds: 40 * Sanitizer.current.patience)
     worker.counters[.processes] += 1
     for line in result.output.split(separator: "\n") where line.hasPrefix(OwnProcess.notRun) {
       worker.run.skip(String(line.dropFirst(OwnProcess.notRun.count)))

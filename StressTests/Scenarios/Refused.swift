@@ -44,7 +44,7 @@ final class Refused: Scenario {
   func work(_ worker: Worker) {
     while worker.step() && !worker.run.hasFailed {
       act(worker)
-      if worker.random.oneIn(4096) { receiveVisitor(worker) }
+      if worker.random.oneIn(1024) { receiveVisitor(worker) }
     }
   }
 

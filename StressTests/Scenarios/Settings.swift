@@ -12,7 +12,7 @@ final class Settings: Scenario {
 
   static let environments: [[String]] = [
     ["MEMPOOL_HARDEN=1"], ["MEMPOOL_HARDEN=2"], ["MEMPOOL_HARDEN=3"], ["MEMPOOL_GUARD_SAMPLE=20"],
-    ["MEMPOOL_HARDEN=3", "MEMPOOL_GUARD_SAMPLE=7", "MEMPOOL_GUARD_SLOTS=8"], ["MEMPOOL_SMALL=dense"],
+    ["MEMPOOL_GUARD_SAMPLE=7", "MEMPOOL_GUARD_SLOTS=8"], ["MEMPOOL_SMALL=dense"],
     ["MEMPOOL_PURGE_THREAD=0"], ["MEMPOOL_PURGE_DELAY=0"], ["MEMPOOL_RESERVE=8M", "MPMAXRETRIES=0"],
   ]
   private static let others = [

@@ -42,14 +42,4 @@ public enum SizeClass {
     let size = itemSize(index)
     return itemSize(coarse) & (size & (0 &- size) &- 1) == 0 ? coarse : index
   }
-
-  /// Fills the table. Once, before any heap has room.
-  static func fillTable() {
-    let table = mp_class_table_address()
-    var index = 0
-    for entry in 0...Int(largest / 8) {
-      if UInt(entry) * 8 > itemSize(index) { index += 1 }
-      table[entry] = UInt8(index)
-    }
-  }
 }
