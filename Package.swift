@@ -88,7 +88,8 @@ let package = Package(
       swiftSettings: toolSettings
     ),
     .executableTarget(
-      name: "StressTests", dependencies: ["Mempool", "MempoolCore"], path: "StressTests", exclude: ["README.md"],
+      name: "StressTests", dependencies: ["CMempoolShims", "Mempool", "MempoolCore"], path: "StressTests",
+      exclude: ["README.md"],
       swiftSettings: toolSettings
     ),
     .target(

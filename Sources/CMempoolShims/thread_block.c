@@ -12,5 +12,4 @@ __thread mp_thread_block mp_thread_block_storage __attribute__((tls_model("initi
 };
 
 unsigned char mp_process_storage[MP_PROCESS_BYTES] __attribute__((aligned(64)));
-unsigned char mp_class_table[MP_CLASS_TABLE_BYTES] __attribute__((aligned(64)));
 mp_word mp_map_root[MP_MAP_ROOT_WORDS] __attribute__((aligned(64)));

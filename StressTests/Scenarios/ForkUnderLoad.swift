@@ -8,6 +8,7 @@ import MempoolCore
 final class ForkUnderLoad: Scenario {
   static let name = "fork"
   static let summary = "fork while other threads are in mid-operation; the child frees, allocates and exits"
+  static let mustCount: [Counter] = [.forks, .allocations]
 
   private static let forkLimit = 500
   private let threads: Int
@@ -66,6 +67,7 @@ final class ForkUnderLoad: Scenario {
     case inheritedBlockOverwritten = 10
     case newBlockOverwritten = 11
     case noMemory = 12
+    case invariantsBroken = 13
   }
 
   /// In the child, where only this thread is left: no array, no class, no lock.
@@ -110,6 +112,7 @@ final class ForkUnderLoad: Scenario {
       if inherited[i].firstMismatch() != nil { return .inheritedBlockOverwritten }
       pool.deallocate(inherited[i].pointer)
     }
+    if finding == .clean && !pool.checkInvariants() { return .invariantsBroken }
     return finding
   }
 }

@@ -346,8 +346,13 @@ import Testing
     #expect(bitmap.usedCount() == 64)
     #expect(bitmap.tryClaim(run: 64)?.index == 64)
     #expect(bitmap.tryClaim(run: 22)?.index == 128)
-    #expect(bitmap.tryClaim() == nil)
     #expect(wait.passes == 0)
+    #expect(bitmap.tryClaim() == nil)
+    #expect(wait.passes == 1)
+    // Each sleep follows a pass in vain, also where there are no hints.
+    wait.waitNanoseconds = 1
+    #expect(bitmap.claim() == nil && bitmap.claimCells(2) == nil)
+    #expect(wait.sleeps == 6 && wait.passes == 1 + 8)
     bitmap.grow(toItemCount: 192)
     #expect(bitmap.itemCount == 150)
     #expect(bitmap.checkInvariants())

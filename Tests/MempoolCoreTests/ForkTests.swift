@@ -56,6 +56,31 @@ import Testing
     }
   }
 
+  /// A heap that the late heap had adopted is abandoned in the child, as all others are: nobody else may still allocate from it.
+  @Test func whatTheLateHeapAdopted() async {
+    await #expect(processExitsWith: .success) {
+      try Forks.inside {
+        let test = try TestPool(.elastic)
+        let pool = Shared(test.pool), findings = Findings()
+        TestThread.run {
+          if pool.value.allocate(3_000) == nil { findings.report("no memory") }
+        }
+        TestThread.run {
+          // As past its exit handlers.
+          threadBlock().pointee.state = UInt(MP_THREAD_DEAD)
+          if pool.value.allocate(3_000) == nil { findings.report("no memory past the exit handlers") }
+        }
+        try demand(findings.all == [], "\(findings.all)")
+        try demand(test.pool.registry.late.pointee.nextOwned != nil, "the late heap has not adopted the first thread's")
+        let status = Forks.child {
+          guard test.pool.registry.late.pointee.nextOwned == nil else { return 1 }
+          return test.pool.checkInvariants() && Forks.canAllocate(test.pool) ? 0 : 2
+        }
+        try demand(status == 0, "the child: status \(status)")
+      }
+    }
+  }
+
   /// What a full pool took from the system: the child knows of it, and has the lock over it.
   @Test func fallbacks() async {
     await #expect(processExitsWith: .success) {

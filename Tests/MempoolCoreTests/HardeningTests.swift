@@ -30,6 +30,24 @@ import Testing
     #expect(test.isFenceIntact)
   }
 
+  /// A caller's buffer may hold anything, such as an earlier pool's objects. Nobody wrote to that after it was freed.
+  @Test(arguments: levels)
+  func aBufferThatIsNotClean(level: Hardening) throws {
+    let byteCount = 4 << 20
+    let buffer = UnsafeMutableRawPointer.allocate(byteCount: byteCount, alignment: 4096)
+    defer { buffer.deallocate() }
+    buffer.initializeMemory(as: UInt8.self, repeating: 0xa5, count: byteCount)
+    var options = PoolOptions()
+    options.backing = .buffer(start: UInt(bitPattern: buffer), count: byteCount)
+    options.hardening = level
+    let pool = try MemoryPoolPointer.create(options)
+    for size: UInt in [1, 24, 500, 3000, 20_000, 300_000] {
+      let pointer = try #require(pool.allocate(size))
+      #expect((0..<Int(size)).allSatisfy { pointer.load(fromByteOffset: $0, as: UInt8.self) == 0 }, "\(size) bytes")
+    }
+    pool.destroy()
+  }
+
   @Test(arguments: levels)
   func randomOperationsOnManyThreads(level: Hardening) throws {
     let seed = SplitMix64.seed("hardened randomOperationsOnManyThreads, \(level)")

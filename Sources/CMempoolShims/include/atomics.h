@@ -77,12 +77,6 @@ MP_INLINE uint16_t mp_load16_relaxed(const uint16_t *_Nonnull address) {
 MP_INLINE void mp_store16_relaxed(uint16_t *_Nonnull address, uint16_t value) {
   AO_short_store((volatile unsigned short *)address, value);
 }
-MP_INLINE uint8_t mp_load8_relaxed(const uint8_t *_Nonnull address) {
-  return AO_char_load((const volatile unsigned char *)address);
-}
-MP_INLINE void mp_store8_relaxed(uint8_t *_Nonnull address, uint8_t value) {
-  AO_char_store((volatile unsigned char *)address, value);
-}
 // Returns the value found; the swap happened when it equals `expected`.
 MP_INLINE uint16_t mp_compare_and_swap16_relaxed(uint16_t *_Nonnull address, uint16_t expected, uint16_t desired) {
   return AO_short_fetch_compare_and_swap((volatile unsigned short *)address, expected, desired);

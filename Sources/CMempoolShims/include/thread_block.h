@@ -51,10 +51,10 @@ enum { MP_PROCESS_BYTES = 16 * 1024 };
 extern unsigned char mp_process_storage[MP_PROCESS_BYTES] __attribute__((visibility("hidden")));
 MP_INLINE void *_Nonnull mp_process_address(void) { return mp_process_storage; }
 
-// The size class of (size + 7) / 8; filled before any heap has room, and a heap without room never looks at the answer.
+// The size class of (size + 7) / 8. Constant: a thread's first allocation reads it while another starts the process's pool.
 enum { MP_CLASS_TABLE_BYTES = 512 };
-extern unsigned char mp_class_table[MP_CLASS_TABLE_BYTES] __attribute__((visibility("hidden")));
-MP_INLINE unsigned char *_Nonnull mp_class_table_address(void) { return mp_class_table; }
+extern const unsigned char mp_class_table[MP_CLASS_TABLE_BYTES] __attribute__((visibility("hidden")));
+MP_INLINE const unsigned char *_Nonnull mp_class_table_address(void) { return mp_class_table; }
 
 // The root of the address map: address >> 34. Leaves are made as they are needed.
 enum { MP_MAP_ROOT_WORDS = 1 << 14 };

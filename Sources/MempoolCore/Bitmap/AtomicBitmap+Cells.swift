@@ -46,6 +46,7 @@ extension AtomicBitmap {
     }
     if found == nil { found = pass(count, items, from: first, to: starts, &cost) }
     if found == nil { found = pass(count, items, from: 0, to: min(first, starts), &cost) }
+    if found == nil, !runLengths.contains(.sixtyFour) { wait.countPass() }
     return found.map { $0 << Cell.indexShift }
   }
 

@@ -84,6 +84,7 @@ extension AtomicBitmap {
       if claim == nil { wait.countPass() }
     }
     if claim == nil { claim = pass(count, first, cellCount, size, &cost) }
+    if claim == nil, runLengths.rawValue == 0 { wait.countPass() }
     wait.countLostSwaps(cost.lostSwaps)
     return claim
   }

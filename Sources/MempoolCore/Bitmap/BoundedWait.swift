@@ -66,7 +66,8 @@ extension UnsafeMutablePointer where Pointee == BoundedWait {
   /// Claims that gave up after the last sleep that they were allowed.
   public var failures: UInt { word(3).loadRelaxed() }
 
-  /// Looks at every cell of a bitmap that has hints, because the hints had led to nothing.
+  /// Looks at every cell of a bitmap: because its hints had led to nothing, or, where there are none, in vain. Each sleep
+  /// follows one.
   public var passes: UInt { word(4).loadRelaxed() }
 
   /// Swaps in vain: the cell had changed since it was loaded. A measure of contention.

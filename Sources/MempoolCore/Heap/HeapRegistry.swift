@@ -9,8 +9,6 @@ struct HeapRegistry {
   var creation = Mutex()  // 1
   var lateLock = Mutex()  // 2
   let segments: SegmentListPointer
-  // Where records come from.
-  let metadata: SegmentPointer
   let capacity: UInt
   // A bit a heap: owned.
   let owned: AtomicPointer
@@ -31,16 +29,14 @@ extension UnsafeMutablePointer where Pointee == HeapRegistry {
   var lateLock: MutexPointer { (UnsafeMutableRawPointer(self) + 16).assumingMemoryBound(to: Mutex.self) }
 
   /// A registry with its late heap, in zeroed memory; false when there is no room for it.
-  func start(
-    _ segments: SegmentListPointer, metadata: SegmentPointer, capacity: UInt, _ hardening: Hardening = .off
-  ) -> Bool {
+  func start(_ segments: SegmentListPointer, capacity: UInt, _ hardening: Hardening = .off) -> Bool {
     let words = (capacity + 63) / 64
     let total = words * UInt(1 + SizeClass.count) + words * 64
-    guard let block = metadata.allocateMetadata(total * 8) else { return false }
+    guard let block = segments.allocateRecord(total * 8) else { return false }
     let owned = AtomicPointer(address: block)
     initialize(
       to: HeapRegistry(
-        segments: segments, metadata: metadata, capacity: words * 64, owned: owned,
+        segments: segments, capacity: words * 64, owned: owned,
         table: owned.advanced(by: Int(words) * (1 + SizeClass.count)), hints: owned.advanced(by: Int(words)),
         hardening: hardening, secret: hardening == .off ? 0 : mp_random_word()))
     return make() != nil
@@ -127,7 +123,7 @@ extension UnsafeMutablePointer where Pointee == HeapRegistry {
     defer { creation.unlock() }
     let index = createdCount.loadRelaxed()
     guard index < pointee.capacity else { return nil }
-    guard let block = pointee.metadata.allocateMetadata(ThreadHeapPointer.recordByteCount) else { return nil }
+    guard let block = pointee.segments.allocateRecord(ThreadHeapPointer.recordByteCount) else { return nil }
     let heap = UnsafeMutableRawPointer(bitPattern: block).unsafelyUnwrapped.assumingMemoryBound(to: ThreadHeap.self)
     heap.start(self, index: index)
     _ = tryAdopt(index)
@@ -154,6 +150,9 @@ extension UnsafeMutablePointer where Pointee == HeapRegistry {
       }
       return false
     }
+    // What the late heap had beside it is nobody's, as all others are, and goes with them: whoever adopts it is alone with it.
+    late.pointee.nextOwned = nil
+    late.pointee.ownedCount = 0
     for index in 1..<max(count, 1) {
       guard let heap = heap(index), heap.owner.loadRelaxed() == 0 else { continue }
       heap.abandon()

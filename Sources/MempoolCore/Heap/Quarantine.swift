@@ -3,7 +3,7 @@ import CMempoolShims
 /// Objects that a thread gave back and that may not be handed out yet: a queue for each size class, for runs and for spans,
 /// first in first out, bounded in number and in bytes.
 ///
-/// A record in the metadata arena of the pool's first segment, made when the thread first gives something back at such a level, and kept
+/// A record in the metadata arena of one of the pool's segments, made when the thread first gives something back at such a level, and kept
 /// with its heap. A lock, as any thread may empty it when the pool would be exhausted otherwise; it is held over a few instructions.
 struct Quarantine {
   struct Entry {

@@ -21,7 +21,7 @@ public enum SizeClass {
   /// The smallest class whose items hold `byteCount` bytes, at most ``largest``, by the table.
   @inlinable @inline(__always)
   public static func index(_ byteCount: UInt) -> Int {
-    Int(mp_load8_relaxed(mp_class_table_address() + Int((byteCount &+ 7) >> 3)))
+    Int(mp_class_table_address()[Int((byteCount &+ 7) >> 3)])
   }
 
   /// The same for items whose every address is a multiple of `alignment`; nil when there is none.
@@ -41,15 +41,5 @@ public enum SizeClass {
     let coarse = min(((index - 9) | 3) + 9, count - 1)
     let size = itemSize(index)
     return itemSize(coarse) & (size & (0 &- size) &- 1) == 0 ? coarse : index
-  }
-
-  /// Fills the table. Once, before any heap has room: a thread that looks earlier finds no item, whatever it reads.
-  static func fillTable() {
-    let table = mp_class_table_address()
-    var index = 0
-    for entry in 0...Int(largest / 8) {
-      if UInt(entry) * 8 > itemSize(index) { index += 1 }
-      mp_store8_relaxed(table + entry, UInt8(index))
-    }
   }
 }

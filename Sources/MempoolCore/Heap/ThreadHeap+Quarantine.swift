@@ -8,8 +8,8 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
   }
 
   private func makeQuarantine() -> QuarantinePointer? {
-    let segment = pointee.registry.pointee.metadata
-    guard let block = segment.allocateMetadata(QuarantinePointer.recordByteCount) else { return nil }
+    let segments = pointee.registry.pointee.segments
+    guard let block = segments.allocateRecord(QuarantinePointer.recordByteCount) else { return nil }
     let made = QuarantinePointer(bitPattern: block).unsafelyUnwrapped
     made.start()
     quarantineWord.storeRelease(block)  // release: pairs with the acquire in quarantine

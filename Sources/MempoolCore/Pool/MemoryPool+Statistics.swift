@@ -210,11 +210,11 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       granules += segment.granuleCount
       return false
     }
-    let start = pointee.first.pointee.start, byteCount = pointee.first.pointee.byteCount
     return AddressMap.checkInvariants(count: granules) { owner in
       switch owner {
       // Not followed: the record may be another pool's, and gone by now.
-      case .span(let span): UInt(bitPattern: span) &- start < byteCount
+      case .span(let span):
+        segments.first { UInt(bitPattern: span) &- $0.pointee.start < $0.pointee.byteCount }
       case .segment(let segment): segments.first { $0 == segment }
       }
     }

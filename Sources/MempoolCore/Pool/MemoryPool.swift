@@ -89,7 +89,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     var options = options
     if case .elastic(0) = options.backing { options.backing = .elastic(reserve: Int(PoolOptions.ownReserveByteCount)) }
     if case .passThrough = options.backing {
-      guard let block = MemoryPoolPointer.shared.pointee.first.allocateMetadata(UInt(recordByteCount)) else {
+      guard let block = MemoryPoolPointer.shared.segments.allocateRecord(UInt(recordByteCount)) else {
         throw .outOfMemory
       }
       let pool = at(block)
@@ -146,6 +146,8 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       guard count > 0, start != 0, start.addingReportingOverflow(UInt(count)).overflow == false,
         let segment = SegmentPointer.buffer(start, byteCount: UInt(count), settings)
       else { throw .invalidArgument }
+      // What a hardened pool hands out must be as zero as what it was given back.
+      if options.hardening != .off, !Memcheck.isRunning { segment.clearPages() }
       return segment
     case .passThrough:
       throw .invalidArgument
@@ -171,11 +173,11 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     segments.insert(segment)
     // A heap is about 3 KiB, and a thread that finds none left uses the late one.
     let heaps = min(max(segment.pointee.pageCapacity / 8, 8), 16384)
-    guard registry.start(segments, metadata: segment, capacity: heaps, options.hardening) else { return false }
+    guard registry.start(segments, capacity: heaps, options.hardening) else { return false }
     // Of memory that cannot grow, something must be left for objects.
     let isFull = segment.usedPages.loadRelaxed() >= segment.pointee.pageCapacity
     if segment.pointee.backing != .elastic, isFull { return false }
-    spans.initialize(to: SpanList(metadata: segment))
+    spans.initialize(to: SpanList(segments: segments))
     fallbackSet.initialize(to: FallbackSet())
     if self != .shared {
       // In a caller's buffer it is within an object, perhaps, where memcheck takes no other.
@@ -193,8 +195,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     if self == .shared { misuse("mp_pool_destroy", UInt(bitPattern: self), "the shared pool cannot be destroyed") }
     Process.leave(self)
     if isPassThrough {
-      return MemoryPoolPointer.shared.pointee.first.deallocateMetadata(
-        UInt(bitPattern: self), UInt(Self.recordByteCount))
+      return MemoryPoolPointer.shared.segments.deallocateRecord(UInt(bitPattern: self), UInt(Self.recordByteCount))
     }
     if Memcheck.isRunning { tellGone() }
     Process.leave { $0.pointee.segments == segments }

@@ -245,7 +245,6 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   }
 
   private func startShared() -> Bool {
-    SizeClass.fillTable()
     Process.tellStart()
     var options = EnvironmentSettings.process.pointee.poolOptions
     if options.exhaustion == .system, mp_replaces_malloc != 0 {

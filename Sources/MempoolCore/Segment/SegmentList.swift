@@ -62,6 +62,20 @@ extension UnsafeMutablePointer where Pointee == SegmentList {
     }
   }
 
+  /// A zeroed record of the pool's: from the newest segment that has room, or from a further one; nil when none can be had.
+  func allocateRecord(_ byteCount: UInt) -> UInt? {
+    claim(pages: (byteCount + Page.byteCount - 1) >> Page.shift) { $0.allocateMetadata(byteCount) }?.0
+  }
+
+  /// Takes back what ``allocateRecord(_:)`` returned for the same `byteCount`.
+  func deallocateRecord(_ block: UInt, _ byteCount: UInt) {
+    first { segment in
+      guard block &- segment.pointee.start < segment.pointee.byteCount else { return false }
+      segment.deallocateMetadata(block, byteCount)
+      return true
+    }
+  }
+
   private func claimOnce<Claimed>(
     from newest: SegmentPointer?, _ claim: (SegmentPointer) -> Claimed?
   ) -> (Claimed, SegmentPointer)? {

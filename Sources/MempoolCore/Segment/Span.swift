@@ -2,7 +2,7 @@ import CMempoolShims
 
 /// A large object straight from the system: above 32 MiB, or above 1 MiB when it grows, in pools that may ask it.
 ///
-/// A record in the metadata arena of the pool's first segment, found from any address in the span by the address map in
+/// A record in the metadata arena of one of the pool's segments, found from any address in the span by the address map in
 /// O(1). The object is the span's first byte on, aligned to 1 MiB.
 struct Span {
   var address: UInt
@@ -28,7 +28,7 @@ struct SpanList {
   var peakBytes = AtomicWord()  // 3
   var head: SpanPointer?
   // Where records come from.
-  let metadata: SegmentPointer
+  let segments: SegmentListPointer
   // Under the lock: where spans lay that were given back or moved last, as long as no other span of the list lies there; and
   // the next of these words to use.
   var former = InlineArray<32, AtomicWord>(repeating: AtomicWord())  // 6…37
@@ -62,10 +62,10 @@ extension UnsafeMutablePointer where Pointee == SpanList {
   /// A span of at least `byteCount` zero bytes; nil when the system has none.
   func allocate(_ byteCount: UInt, alignment: UInt) -> SpanPointer? {
     guard let size = Self.rounded(byteCount) else { return nil }
-    guard let block = pointee.metadata.allocateMetadata(UInt(MemoryLayout<Span>.size)) else { return nil }
+    guard let block = pointee.segments.allocateRecord(UInt(MemoryLayout<Span>.size)) else { return nil }
     let record = UnsafeMutableRawPointer(bitPattern: block).unsafelyUnwrapped.assumingMemoryBound(to: Span.self)
     guard let memory = mp_pages_map(Int(size), Int(max(alignment, AddressMap.granule))) else {
-      pointee.metadata.deallocateMetadata(block, UInt(MemoryLayout<Span>.size))
+      pointee.segments.deallocateRecord(block, UInt(MemoryLayout<Span>.size))
       return nil
     }
     let address = UInt(bitPattern: memory)
@@ -73,7 +73,7 @@ extension UnsafeMutablePointer where Pointee == SpanList {
     record.initialize(to: Span(address: address, byteCount: size, list: self, next: nil, previous: nil))
     guard enter(record) else {
       _ = mp_pages_release(memory, Int(size))
-      pointee.metadata.deallocateMetadata(block, UInt(MemoryLayout<Span>.size))
+      pointee.segments.deallocateRecord(block, UInt(MemoryLayout<Span>.size))
       return nil
     }
     return record
@@ -94,7 +94,7 @@ extension UnsafeMutablePointer where Pointee == SpanList {
   func allocateGuarded(_ byteCount: UInt, alignment: UInt) -> SpanPointer? {
     let front = max(alignment, AddressMap.granule), back = UInt(mp_system_page_size())
     guard let size = Self.rounded(byteCount), size <= UInt(Int.max) - front - back else { return nil }
-    guard let block = pointee.metadata.allocateMetadata(UInt(MemoryLayout<Span>.size)) else { return nil }
+    guard let block = pointee.segments.allocateRecord(UInt(MemoryLayout<Span>.size)) else { return nil }
     let record = UnsafeMutableRawPointer(bitPattern: block).unsafelyUnwrapped.assumingMemoryBound(to: Span.self)
     if let place = mp_pages_reserve(Int(front + size + back), Int(front)) {
       let address = UInt(bitPattern: place) + front
@@ -104,7 +104,7 @@ extension UnsafeMutablePointer where Pointee == SpanList {
       if mp_pages_commit(Self.memory(address), Int(size)) == 0, enter(record) { return record }
       _ = mp_pages_release(place, Int(front + size + back))
     }
-    pointee.metadata.deallocateMetadata(block, UInt(MemoryLayout<Span>.size))
+    pointee.segments.deallocateRecord(block, UInt(MemoryLayout<Span>.size))
     return nil
   }
 
@@ -147,7 +147,7 @@ extension UnsafeMutablePointer where Pointee == SpanList {
     if !LargeNote.isQuarantined(span.note) { count(0 &- 1, 0 &- size) }
     // A kernel that cannot split its map of areas may refuse; the memory at least goes back.
     if mp_pages_release(memory, Int(total)) != 0 { _ = mp_pages_purge(memory, Int(total)) }
-    pointee.metadata.deallocateMetadata(UInt(bitPattern: span), UInt(MemoryLayout<Span>.size))
+    pointee.segments.deallocateRecord(UInt(bitPattern: span), UInt(MemoryLayout<Span>.size))
   }
 
   /// Takes the span that begins at `address` out of the map: true for exactly one of the threads that try.

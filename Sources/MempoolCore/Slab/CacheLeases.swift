@@ -1,6 +1,6 @@
 /// The cells of one slab cache that one thread leases.
 ///
-/// A record in the metadata arena of the pool's first segment, registered with its cache and never freed before it: when its
+/// A record in the metadata arena of one of the pool's segments, registered with its cache and never freed before it: when its
 /// thread exits, the leases are given back and another thread may take the record over. Only its thread uses it.
 public struct CacheLeases {
   // The thread's block; 0: nobody's.

@@ -90,15 +90,15 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
   func release() {
     Memcheck.poolGone(UInt(bitPattern: self), isObject: pointee.metadata.pointee.backing != .buffer)
     _ = destroyPages(pointee.firstPage)
-    let metadata = pointee.metadata
+    let segments = pointee.segments
     for index in 0..<Self.bucketCount {
       var next = bucket(index).loadPointerRelaxed()?.assumingMemoryBound(to: CacheLeases.self)
       while let leases = next {
         next = leases.pointee.next
-        metadata.deallocateMetadata(UInt(bitPattern: leases), UInt(MemoryLayout<CacheLeases>.size))
+        segments.deallocateRecord(UInt(bitPattern: leases), UInt(MemoryLayout<CacheLeases>.size))
       }
     }
-    metadata.deallocateMetadata(UInt(bitPattern: self), UInt(MemoryLayout<SlabCache>.size))
+    segments.deallocateRecord(UInt(bitPattern: self), UInt(MemoryLayout<SlabCache>.size))
   }
 
   // MARK: Fork

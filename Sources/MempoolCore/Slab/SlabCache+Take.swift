@@ -222,7 +222,7 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
 
   private func makeLeases(_ block: UInt) -> CacheLeasesPointer? {
     let byteCount = UInt(MemoryLayout<CacheLeases>.size)
-    guard let memory = pointee.metadata.allocateMetadata(byteCount) else { return nil }
+    guard let memory = pointee.segments.allocateRecord(byteCount) else { return nil }
     let leases = UnsafeMutableRawPointer(bitPattern: memory).unsafelyUnwrapped.assumingMemoryBound(to: CacheLeases.self)
     leases.start(block, revision: revision.loadRelaxed())
     let head = bucket(of: block)

@@ -1,6 +1,6 @@
 /// Items of one size, in pages of their own, for any number of threads.
 ///
-/// A record in the metadata arena of its pool's first segment, made and destroyed by floor 6. Any thread may take and put at any
+/// A record in the metadata arena of one of its pool's segments, made and destroyed by floor 6. Any thread may take and put at any
 /// time. Each thread leases a few cells, from which it takes and into which it puts with plain loads and stores: no lock,
 /// no atomic read-modify-write, no system call. Otherwise a put is one read-modify-write, and a take looks for a cell to
 /// lease: at worst at every page of the cache, then at the segment's bitmap.
@@ -17,8 +17,9 @@ public struct SlabCache {
   @usableFromInline let base: UInt
   @usableFromInline let byteCount: UInt
   @usableFromInline let entries: PageEntryPointer
+  // Where pages and records come from.
   let segments: SegmentListPointer
-  // Where records come from.
+  // That segment.
   let metadata: SegmentPointer
   @usableFromInline let itemSize: UInt
 
@@ -66,7 +67,7 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
   /// The largest size of an item, in bytes, its alignment included.
   public static var largestItemSize: UInt { 1 << 20 }
 
-  /// A cache without pages, in memory from `metadata`; nil when that is full.
+  /// A cache without pages, whose first segment is `metadata`; nil when there is no memory for its record.
   ///
   /// - Parameters:
   ///   - itemSize: At least 1; rounded up to `alignment`, at most ``largestItemSize``.
@@ -76,7 +77,7 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
     id: UInt, itemSize: UInt, alignment: UInt, name: UnsafePointer<CChar>?, segments: SegmentListPointer,
     metadata: SegmentPointer
   ) -> SlabCachePointer? {
-    guard let block = metadata.allocateMetadata(UInt(MemoryLayout<SlabCache>.size)) else { return nil }
+    guard let block = segments.allocateRecord(UInt(MemoryLayout<SlabCache>.size)) else { return nil }
     let cache = UnsafeMutableRawPointer(bitPattern: block).unsafelyUnwrapped.assumingMemoryBound(to: SlabCache.self)
     let stride = (itemSize + alignment - 1) & ~(alignment - 1)
     cache.initialize(

@@ -23,8 +23,6 @@ uint32_t mp_load32_relaxed(const uint32_t *_Nonnull address);
 void mp_store32_relaxed(uint32_t *_Nonnull address, uint32_t value);
 uint16_t mp_load16_relaxed(const uint16_t *_Nonnull address);
 void mp_store16_relaxed(uint16_t *_Nonnull address, uint16_t value);
-uint8_t mp_load8_relaxed(const uint8_t *_Nonnull address);
-void mp_store8_relaxed(uint8_t *_Nonnull address, uint8_t value);
 uint16_t mp_compare_and_swap16_relaxed(uint16_t *_Nonnull address, uint16_t expected, uint16_t desired);
 
 MP_INLINE mp_word mp_load_relaxed(const mp_word *_Nonnull address) {

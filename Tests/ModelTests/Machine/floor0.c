@@ -12,7 +12,6 @@ void *const mp_empty_heap[MP_EMPTY_WORDS] __attribute__((aligned(64))) = {EMPTY_
 // These threads share, so they are the machine's to watch and to put back.
 #define SHARED __attribute__((aligned(64), section("model_globals")))
 unsigned char mp_process_storage[MP_PROCESS_BYTES] SHARED;
-unsigned char mp_class_table[MP_CLASS_TABLE_BYTES] SHARED;
 mp_word mp_map_root[MP_MAP_ROOT_WORDS] SHARED;
 mp_word mp_default_wait[MP_WAIT_WORDS] SHARED;
 unsigned char mp_environment_storage[MP_ENVIRONMENT_BYTES] SHARED;

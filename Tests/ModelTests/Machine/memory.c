@@ -294,14 +294,6 @@ void mp_store16_relaxed(uint16_t *address, uint16_t value) {
   part((uintptr_t)address, sizeof *address, true);
   *address = value;
 }
-uint8_t mp_load8_relaxed(const uint8_t *address) {
-  part((uintptr_t)address, sizeof *address, false);
-  return *address;
-}
-void mp_store8_relaxed(uint8_t *address, uint8_t value) {
-  part((uintptr_t)address, sizeof *address, true);
-  *address = value;
-}
 uint16_t mp_compare_and_swap16_relaxed(uint16_t *address, uint16_t expected, uint16_t desired) {
   part((uintptr_t)address, sizeof *address, true);
   uint16_t seen = *address;

@@ -20,7 +20,6 @@ enum HeapBench {
   static func make(pages: UInt = 12, owners: Int, isElastic: Bool = false) {
     Items.clear()
     isMade = true
-    SizeClass.fillTable()
     let start = UInt(bitPattern: mp_machine_memory())
     let byteCount = (pages + 1) << Page.shift
     let settings = Segment.Settings()
