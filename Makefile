@@ -115,6 +115,7 @@ format: ## Format every Swift file in place
 lint: ## Check format, floors, memory orderings and shell scripts
 	$(SWIFT) format lint --strict --parallel $$(scripts/swift-files)
 	@scripts/floors
+	@scripts/need python3
 	@scripts/memory-ordering --check
 	@scripts/check-shell
 

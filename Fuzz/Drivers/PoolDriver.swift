@@ -3,7 +3,7 @@ import CMempoolHeaders
 import Glibc
 import MempoolCore
 
-/// Sequences of all calls of mempool.h that allocate, resize or free, on one pool.
+/// Sequences of all calls of mempool.h that allocate, resize or free, on one pool, of any level of hardening.
 struct PoolDriver {
   private static let bufferSize = 512 << 10
   private static let fence = 64
@@ -13,14 +13,19 @@ struct PoolDriver {
 
   private let pool: OpaquePointer?
   private let kind: Fuzz
+  private let level: Int
   private var input: Input
   private var blocks = Blocks()
 
   private var isUnbounded: Bool { kind == .elasticPool || kind == .sharedPool }
 
-  static func run(_ input: Input, _ kind: Fuzz) throws {
+  // Whether what is small is hardened, too.
+  private var hardensSmall: Bool { level > 0 && kind != .densePool }
+
+  static func run(_ input: Input, _ kind: Fuzz, level: Int) throws {
     var input = input
     var options = mp_pool_options_t()
+    options.flags = [0, MP_POOL_ZEROING, MP_POOL_CANARIES, MP_POOL_GUARDS][level]
     options.max_retries = Int(MP_NONE)
     options.size = bufferSize
     // Of a large pool it takes longer than all the rest.
@@ -42,7 +47,7 @@ struct PoolDriver {
       pool = mp_pool_new(&options)
       try demand(pool != nil, "no pool")
     }
-    var driver = PoolDriver(pool: pool, kind: kind, input: input)
+    var driver = PoolDriver(pool: pool, kind: kind, level: level, input: input)
     try driver.perform()
     let handle = pool.map { MemoryPoolPointer($0) } ?? .shared
     try demand(handle.statistics().allocatedBytes == 0 || kind == .sharedPool, "not all came back")
@@ -58,9 +63,10 @@ struct PoolDriver {
     }
   }
 
-  private init(pool: OpaquePointer?, kind: Fuzz, input: Input) {
+  private init(pool: OpaquePointer?, kind: Fuzz, level: Int, input: Input) {
     self.pool = pool
     self.kind = kind
+    self.level = level
     self.input = input
   }
 
@@ -78,7 +84,12 @@ struct PoolDriver {
     switch input.below(16) {
     case 0...4:
       let size = input.size()
-      try keep(mp_pool_malloc(pool, Int(bitPattern: size)), size)
+      let block = mp_pool_malloc(pool, Int(bitPattern: size))
+      if let block, hardensSmall {
+        let bytes = UnsafeRawBufferPointer(start: block, count: Int(min(size, 1 << 14)))
+        try demand(bytes.allSatisfy { $0 == 0 }, "a hardened pool's malloc is not zero")
+      }
+      try keep(block, size)
     case 5:
       let count = UInt(input.byte()), size = input.size()
       let (total, overflow) = count.multipliedReportingOverflow(by: size)
@@ -117,6 +128,7 @@ struct PoolDriver {
     }
     let usable = UInt(mp_pool_get_size(pool, block))
     try demand(usable >= size, "\(usable) usable bytes of \(size)")
+    if hardensSmall { try demand(usable == size, "\(usable) usable bytes of \(size), in a hardened pool") }
     let least: UInt = size >= 16 ? 16 : size >= 8 ? 8 : 4
     // Writing to all of a large block costs more than it finds.
     let written = usable <= 1 << 14 || input.below(16) == 0 ? usable : 1 << 14

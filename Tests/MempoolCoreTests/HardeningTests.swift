@@ -73,6 +73,39 @@ import Testing
     }
   }
 
+  /// A caller's buffer may hold anything: what nobody has had yet is not what was written after it was freed.
+  @Test(arguments: levels)
+  func aBufferThatIsNotZero(level: Hardening) throws {
+    let byteCount = 1 << 20
+    let buffer = UnsafeMutableRawPointer.allocate(byteCount: byteCount, alignment: 4096)
+    defer { buffer.deallocate() }
+    buffer.initializeMemory(as: UInt8.self, repeating: 0xa5, count: byteCount)
+    var options = PoolOptions()
+    options.backing = .buffer(start: UInt(bitPattern: buffer), count: byteCount)
+    options.hardening = level
+    let pool = try MemoryPoolPointer.create(options)
+    defer { pool.destroy() }
+    for byteCount in [1, 16, 75, 300, 1000, 3000, 5000, 20_000] as [UInt] { try takesZeroes(pool, byteCount) }
+  }
+
+  /// The same of pages that were a slab cache's, which clears nothing.
+  @Test(arguments: [PoolKind.elastic, .fixed], levels)
+  func pagesThatACacheLeft(kind: PoolKind, level: Hardening) throws {
+    let test = try pool(kind, level)
+    let cache = try test.pool.makeCache(itemSize: 64, alignment: 8)
+    let items = (0..<2000).map { _ in cache.take()! }
+    for item in items { item.initializeMemory(as: UInt8.self, repeating: 0xa5, count: 64) }
+    for item in items { cache.put(item) }
+    try demand(cache.destroyIfUnused(), "an unused cache cannot go")
+    for _ in 0..<500 { try takesZeroes(test.pool, 200) }
+  }
+
+  private func takesZeroes(_ pool: MemoryPoolPointer, _ byteCount: UInt) throws {
+    let block = try #require(pool.allocate(byteCount))
+    let bytes = UnsafeRawBufferPointer(start: block, count: Int(byteCount))
+    #expect(bytes.allSatisfy { $0 == 0 })
+  }
+
   /// Also what was used before, of all sizes; and the usable size is what was asked for, to the byte.
   @Test(arguments: levels)
   func allBytesAreZeroAndTheSizeIsExact(level: Hardening) throws {

@@ -133,11 +133,11 @@ extension AtomicBitmap {
     while next < end {
       cost.wordsRead &+= 1
       let taken = next == end - 1 ? Cell.mask(kept, at: 0) : Cell.busy
-      // acquire: pairs with the release in release(run:at:)
+      // acquire: pairs with a release
       guard word(ofCell: next).compareAndSwapAcquire(0, taken) == 0 else {
         // Only what this thread claimed, by an and: what was already freed wrongly is not made worse by a store.
         for mine in cell..<next {
-          _ = word(ofCell: mine).fetchAndRelease(~Cell.busy)  // release: pairs with the acquire in a claim
+          _ = word(ofCell: mine).fetchAndRelease(~Cell.busy)  // release: pairs with a claim
         }
         settle(from: cell, to: next)
         return next
@@ -159,13 +159,13 @@ extension AtomicBitmap {
 
   /// Claims all 64 items of a cell, telling no tree: a search may look at it in vain until ``letGo(cells:)``.
   func hold(cell: Int) -> Bool {
-    // acquire: pairs with the release in release(run:at:)
+    // acquire: pairs with a release
     word(ofCell: cell).compareAndSwapAcquire(0, Cell.busy) == 0
   }
 
   /// Gives back whole cells, all of whose items are the caller's.
   func letGo(cells: Range<Int>) {
-    // release: pairs with the acquire in a claim
+    // release: pairs with a claim
     for cell in cells { _ = word(ofCell: cell).fetchAndRelease(~Cell.busy) }
     changed(cells: cells, to: 0)
   }

@@ -37,7 +37,7 @@ extension AtomicBitmap {
     let word = word(ofCell: index >> Cell.indexShift)
     var seen = word.loadRelaxed()
     while seen & mask == 0 {
-      let found = word.compareAndSwapAcquire(seen, seen | mask)  // acquire: pairs with the release in release(run:at:)
+      let found = word.compareAndSwapAcquire(seen, seen | mask)  // acquire: pairs with a release
       if found == seen {
         changed(index >> Cell.indexShift, from: seen, to: seen | mask)
         return true
@@ -50,7 +50,7 @@ extension AtomicBitmap {
   /// Claims the first `count` items of a cell of 64 if all 64 are free.
   func tryClaim(firstItems count: Int, ofEmpty cell: Int) -> Bool {
     let mask = Cell.mask(count, at: 0)
-    // acquire: pairs with the release in release(run:at:)
+    // acquire: pairs with a release
     guard word(ofCell: cell).compareAndSwapAcquire(0, mask) == 0 else { return false }
     changed(cell, from: 0, to: mask)
     return true
@@ -61,7 +61,7 @@ extension AtomicBitmap {
     let items = cell >= 0 ? itemCount(ofCell: cell) : 0
     guard items > 0 else { return false }
     let all = Cell.mask(items, at: 0)
-    // acquire: pairs with the release in release(run:at:)
+    // acquire: pairs with a release
     guard word(ofCell: cell).compareAndSwapAcquire(0, all) == 0 else { return false }
     changed(cell, from: 0, to: all)
     return true

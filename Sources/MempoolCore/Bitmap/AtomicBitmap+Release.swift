@@ -19,7 +19,7 @@ extension AtomicBitmap {
     }
     let mask = Cell.mask(count, at: bit)
     let cell = index >> Cell.indexShift
-    let old = word(ofCell: cell).fetchAndRelease(~mask)  // release: pairs with the acquire in a claim
+    let old = word(ofCell: cell).fetchAndRelease(~mask)  // release: pairs with a claim
     changed(cell, from: old, to: old & ~mask)
     return Release(previous: old, wasDouble: old & mask != mask)
   }
@@ -34,7 +34,7 @@ extension AtomicBitmap {
     var wereTaken = true
     for cell in first..<end {
       let mask = ~Cell.surplus(beyond: count - (cell - first) << Cell.indexShift)
-      let old = word(ofCell: cell).fetchAndRelease(~mask)  // release: pairs with the acquire in a claim
+      let old = word(ofCell: cell).fetchAndRelease(~mask)  // release: pairs with a claim
       if old & mask != mask { wereTaken = false }
     }
     settle(from: first, to: end)

@@ -42,7 +42,7 @@ extension AtomicBitmap {
     var seen = cell.loadRelaxed()
     while let bit = Cell.findRun(of: count, in: seen | surplus) {
       let taken = seen | Cell.mask(count, at: bit)
-      let found = cell.compareAndSwapAcquire(seen, taken)  // acquire: pairs with the release in release(run:at:)
+      let found = cell.compareAndSwapAcquire(seen, taken)  // acquire: pairs with a release
       if found == seen { return CellClaim(bit: bit, previous: seen, current: taken) }
       seen = found
       lostSwaps &+= 1
@@ -67,7 +67,7 @@ extension AtomicBitmap {
   /// Claim by exchange: takes the whole cell, and gives back what is not needed.
   @inlinable @inline(__always)
   static func exchange(_ cell: AtomicPointer, _ count: Int, _ surplus: UInt) -> Exchanged {
-    let copy = cell.exchangeAcquire(Cell.busy)  // acquire: pairs with the release in release(run:at:)
+    let copy = cell.exchangeAcquire(Cell.busy)  // acquire: pairs with a release
     // Full, or in somebody's hands.
     if copy == Cell.busy { return Exchanged(claim: nil, previous: copy, current: copy) }
     let bit = Cell.findRun(of: count, in: copy | surplus)
@@ -80,7 +80,7 @@ extension AtomicBitmap {
   /// The second half of an exchange that found `copy`: keeps `taken`. An and, not a store: what was freed meanwhile stays free.
   @inlinable @inline(__always)
   static func giveBack(_ cell: AtomicPointer, _ copy: UInt, _ taken: UInt) -> (current: UInt, sawDoubleFree: Bool) {
-    // release: pairs with the acquire in exchange(_:_:_:), for what the items given back held when this thread took them
+    // release: pairs with a claim, for what the items given back held when this thread took them
     let held = cell.fetchAndRelease(copy | taken)
     // All that was free in the copy was this thread's, so nobody else could rightly clear it.
     return (held & (copy | taken), held | copy != Cell.busy)

@@ -88,7 +88,7 @@ extension UnsafeMutablePointer where Pointee == Slab {
   @discardableResult
   func collect() -> UInt {
     // The link to the next slab must have been read: after this exchange the next freer may push the slab again.
-    // acquire-release: the release keeps that read before; the acquire pairs with the or in freeRemotely(_:)
+    // acquire-release: the release keeps that read before; the acquire pairs with the or in tell(_:)
     var told = summary.exchangeAcquireRelease(0)
     var count: UInt = 0
     var head = pointee.head

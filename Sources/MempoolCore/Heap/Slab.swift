@@ -182,7 +182,12 @@ extension UnsafeMutablePointer where Pointee == Slab {
     slab.pointee.recordBytes = recordBytes
     for cell in 0..<Int(cells) { AtomicPointer(slab.pointee.cells + cell).storeRelaxed(Cell.busy) }
     // Before the pages name it: a fork in another thread finds it whole, or not at all.
-    if hardening != .off { slab.harden(links + cells, hasGuard, secret) }
+    if hardening != .off {
+      // What is written in an item that nobody has had yet counts as written after it was freed. A caller's buffer may hold anything, and
+      // a page may come from a slab cache, which clears nothing.
+      if !run.isZero { Wipe.clear(run.address, pages << Page.shift, mayReturn: false) }
+      slab.harden(links + cells, hasGuard, secret)
+    }
     let reciprocal = UInt.max / itemSize &+ 1  // ⌈2^64 / itemSize⌉, as no item size is 1
     for page in 0..<pages {
       let entry = segment.entry(of: run.address + page << Page.shift)

@@ -100,7 +100,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
 
   private func takeAll(_ sizeClass: Int) -> SlabPointer? {
     let stack = spares(sizeClass)
-    // acquire: pairs with the pushes of the owner
+    // acquire: pairs with putOnStack(_:), takeSpare(_:) and releaseSomeSpare()
     return stack.loadRelaxed() == 0 ? nil : slab(stack.exchangeAcquire(0))
   }
 

@@ -357,7 +357,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
       if seen == head { break }
       head = seen
     }
-    fenceFull()  // pairs with the fence in abandon(): one of the two sees what the other wrote
+    fenceFull()  // pairs with the fence in abandon(afterVisit:): one of the two sees what the other wrote
     if pointee.registry.isOwned(pointee.index) { return }
     if pointee.registry.tryAdopt(pointee.index) {
       drain()

@@ -37,12 +37,12 @@ extension UnsafeMutablePointer where Pointee == ReadWriteLock {
   }
 
   public func unlockRead() {
-    let old = state.fetchAddAcquireRelease(0 &- Self.reader)  // release: pairs with the acquire in lockWrite()
+    let old = state.fetchAddAcquireRelease(0 &- Self.reader)  // release: pairs with tryLockWrite() and lockWrite()
     if old & ~(Self.writing | Self.waiting) == Self.reader, old & Self.waiting != 0 { wake() }
   }
 
   public func tryLockWrite() -> Bool {
-    state.compareAndSwapAcquire(0, Self.writing) == 0  // acquire: pairs with both unlocks
+    state.compareAndSwapAcquire(0, Self.writing) == 0  // acquire: pairs with unlockRead() and unlockWrite()
   }
 
   public func lockWrite() {
@@ -50,8 +50,8 @@ extension UnsafeMutablePointer where Pointee == ReadWriteLock {
     while true {
       let seen = state.loadRelaxed()
       if seen & ~Self.waiting == 0 {
-        // Takes the mark off; a writer that still waits puts it back.
-        if state.compareAndSwapAcquire(seen, Self.writing) == seen { return }  // acquire: pairs with both unlocks
+        // Takes the mark off; a writer that still waits puts it back. acquire: pairs with unlockRead() and unlockWrite()
+        if state.compareAndSwapAcquire(seen, Self.writing) == seen { return }
       } else if seen & Self.waiting == 0 {
         _ = state.compareAndSwapRelaxed(seen, seen | Self.waiting)
       } else {
@@ -61,7 +61,8 @@ extension UnsafeMutablePointer where Pointee == ReadWriteLock {
   }
 
   public func unlockWrite() {
-    _ = state.fetchAndAcquireRelease(~Self.writing)  // release: pairs with the acquire in tryLockRead() and lockWrite()
+    // release: pairs with tryLockRead(), tryLockWrite() and lockWrite()
+    _ = state.fetchAndAcquireRelease(~Self.writing)
     wake()
   }
 
@@ -69,7 +70,7 @@ extension UnsafeMutablePointer where Pointee == ReadWriteLock {
   public func resetAfterFork() { state.storeRelaxed(0) }
 
   private func wake() {
-    _ = wakeups.fetchAddAcquireRelease(1)  // release: pairs with the acquire of the ticket
+    _ = wakeups.fetchAddAcquireRelease(1)  // release: pairs with the load in pauseOrSleep(_:while:)
     Memcheck.silence()
     mp_futex_wake(wakeups.word, Int32.max)
     Memcheck.listen()

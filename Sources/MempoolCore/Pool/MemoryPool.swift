@@ -73,7 +73,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   /// Whether it has started, and has memory of its own.
   @inline(__always)
   var isReady: Bool {
-    state.loadAcquire() & MemoryPool.State.owning != 0  // acquire: pairs with start(_:_:)
+    state.loadAcquire() & MemoryPool.State.owning != 0  // acquire: pairs with create(_:) and start(_:_:)
   }
 
   var isDense: Bool { pointee.options.smallObjects == .dense }
@@ -94,7 +94,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       }
       let pool = at(block)
       pool.place(options, pool.pointee.first)
-      pool.state.storeRelease(MemoryPool.State.passThrough)  // release: pairs with the acquire in start()
+      pool.state.storeRelease(MemoryPool.State.passThrough)  // release: pairs with the acquire in isReady
       return pool
     }
     let segment = try firstSegment(options)
@@ -186,7 +186,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     }
     place(options, segment)
     let ready = options.hardening == .off ? MemoryPool.State.ready : MemoryPool.State.hardened
-    state.storeRelease(ready)  // release: pairs with the acquire in start()
+    state.storeRelease(ready)  // release: pairs with the acquires in start() and isReady
     return true
   }
 

@@ -228,7 +228,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   @discardableResult
   func start() -> Bool {
     while true {
-      let seen = state.loadAcquire()  // acquire: pairs with the releases in start(_:_:) and here
+      let seen = state.loadAcquire()  // acquire: pairs with the releases in start(_:_:) and startShared()
       if seen & MemoryPool.State.kind >= MemoryPool.State.ready { return true }
       let mine = MemoryPool.State.starting | mp_process_id() << MemoryPool.State.processShift
       if seen == mine {
@@ -236,7 +236,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
         continue
       }
       // Another process's number: this one was forked while a thread of its parent's was here, which is not in this one.
-      // acquire: pairs with the release of a start that failed
+      // acquire: pairs with the release in startShared(), of a start that failed
       if state.compareAndSwapAcquire(seen, mine) == seen {
         if seen != MemoryPool.State.new { Process.forgetStart() }
         return startShared()
@@ -254,7 +254,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       options.exhaustion = .fail
     }
     guard mp_thread_exit_register({ _ in Process.threadExits() }) == 0, startAsAsked(options) else {
-      state.storeRelease(MemoryPool.State.new)  // release: pairs with the swap in start()
+      state.storeRelease(MemoryPool.State.new)  // release: pairs with the load and the swap in start()
       return false
     }
     // May allocate, which is why the pool is ready by now.

@@ -57,8 +57,9 @@ enum AddressMap {
     if word != 0, !prepare(from: start, to: end) { return false }
     var address = start & ~(granule - 1)
     while address < end {
-      // acquire-release: the release pairs with the acquire in owner(of:); the acquire with the release of whoever took the
-      // granule out. A span that grows in place may get memory that another has just left, and asks only the kernel.
+      // acquire-release: the release pairs with the acquire in owner(of:); the acquire pairs with the releases in take(_:at:) and
+      // here, of whoever took the granule out: a span that grows in place may get memory that another has just left, and
+      // asks only the kernel.
       _ = slot(address)?.exchangeAcquireRelease(word)
       address += granule
     }
@@ -76,7 +77,7 @@ enum AddressMap {
     let byteCount = Int(leafCount) * MemoryLayout<UInt>.size
     guard let leaf = mp_pages_map(byteCount, 1) else { return false }
     let root = AtomicPointer(mp_map_root_address()).advanced(by: Int(address >> leafShift))
-    // acquire-release: publishes the zeroed leaf, pairs with slot(_:); or sees another's.
+    // acquire-release: publishes the zeroed leaf, pairs with slot(_:) and checkInvariants(count:where:); or sees another's, by itself
     if root.compareAndSwapAcquireRelease(0, UInt(bitPattern: leaf)) != 0 { _ = mp_pages_release(leaf, byteCount) }
     return true
   }

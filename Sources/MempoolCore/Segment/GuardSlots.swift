@@ -99,7 +99,7 @@ extension UnsafeMutablePointer where Pointee == GuardSlots {
 
   /// The object is made: whoever has its address may give it back.
   func publish(_ claim: GuardSlots.Claim) {
-    // release: pairs with the acquires in object(in:) and take(_:_:)
+    // release: pairs with the acquires in object(in:), take(_:_:) and isClaimed(_:)
     state(claim.slot).storeRelease(claim.state | Self.live)
   }
 
@@ -124,7 +124,7 @@ extension UnsafeMutablePointer where Pointee == GuardSlots {
   /// Gives back a slot that was taken: as the last one.
   func release(_ slot: UInt) {
     let number = numbers.fetchAddRelaxed(1)
-    state(slot).storeRelease(number << Self.shift | Self.free)  // release: pairs with the acquire in claim()
+    state(slot).storeRelease(number << Self.shift | Self.free)  // release: pairs with claim() and isClaimed(_:)
     countFree()
   }
 

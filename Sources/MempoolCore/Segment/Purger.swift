@@ -29,7 +29,7 @@ enum Purger {
   /// Whether the purger sees to pages that have just become idle. Wakes it.
   static func takesOver() -> Bool {
     guard isThere else { return false }
-    fenceFull()  // pairs with the fence in park(unless:): one of the two sees what the other wrote
+    fenceFull()  // pairs with those in park(unless:) and purgeWhileNeeded(): one of the two sees what the other wrote
     wake(from: State.parked, to: State.awake)
     return true
   }

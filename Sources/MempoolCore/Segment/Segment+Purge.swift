@@ -136,7 +136,7 @@ extension UnsafeMutablePointer where Pointee == Segment {
   private func purge(_ kind: Purge, atMost limit: UInt) -> UInt {
     let total = pageCount.loadAcquire()  // acquire: pairs with grow(by:known:)
     guard pointee.backing == .elastic, total > 0, limit > 0 else { return 0 }
-    _ = purging.fetchAddAcquireRelease(1)  // release: pairs with the acquire in waitForPurges()
+    _ = purging.fetchAddAcquireRelease(1)  // release: pairs with the acquires in isPurging and waitForPurges()
     fenceFull()  // pairs with the fence in isPurging: who has seen a page that this purge holds sees the count
     var purged: UInt = 0
     var end = total
@@ -154,7 +154,7 @@ extension UnsafeMutablePointer where Pointee == Segment {
       if kind != .lent { _ = purgedBytes.fetchAddRelaxed(purged << Page.shift) }
       _ = purgePasses.fetchAddRelaxed(1)
     }
-    _ = purging.fetchAddAcquireRelease(0 &- 1)  // release: pairs with the acquire in waitForPurges()
+    _ = purging.fetchAddAcquireRelease(0 &- 1)  // release: pairs with the acquires in isPurging and waitForPurges()
     return purged
   }
 

@@ -181,7 +181,7 @@ extension UnsafeMutablePointer where Pointee == Segment {
 
   /// Makes at least `pages` more pages accessible, or sees that another thread did since `known` was read.
   func grow(by pages: UInt, known: UInt) -> Bool {
-    // acquire: pairs with the release below
+    // acquire: pairs with the one below
     guard pointee.backing == .elastic else { return pageCount.loadAcquire() != known }
     growth.lock()
     defer { growth.unlock() }
@@ -197,7 +197,7 @@ extension UnsafeMutablePointer where Pointee == Segment {
       if !commit(current, count) { return false }
     }
     // First the count: what another thread claims as soon as the bitmap has it, it may free before this one goes on.
-    pageCount.storeRelease(current + count)  // release: pairs with the acquire above and in claims that start a search
+    pageCount.storeRelease(current + count)  // release: pairs with a look at the pages
     pointee.bitmap.grow(toItemCount: Int((current + count) * Page.fragmentCount))
     return true
   }

@@ -131,10 +131,10 @@ extension UnsafeMutablePointer where Pointee == CachePage {
   func lease(_ index: UInt, to leases: CacheLeasesPointer) -> Bool {
     let word = UInt(bitPattern: leases)
     guard lessee(index).loadRelaxed() == 0 else { return false }
-    // acquire: pairs with the release in giveBack(_:)
+    // acquire: pairs with the one below, and with giveBack(_:)
     guard lessee(index).compareAndSwapAcquire(0, word) == 0 else { return false }
     if collect(index) { return true }
-    lessee(index).storeRelease(0)  // release: pairs with the acquire of the swap above, and in retire()
+    lessee(index).storeRelease(0)  // release: pairs with the one above, and with retire()
     return false
   }
 
@@ -146,7 +146,7 @@ extension UnsafeMutablePointer where Pointee == CachePage {
       let free = ~(seen | surplus)
       guard free != 0 else { return false }
       let claimed = lowest(of: free)
-      // acquire: pairs with the release in putRemotely(_:_:_:)
+      // acquire: pairs with a release
       let found = cell.compareAndSwapAcquire(seen, seen | claimed)
       if found == seen {
         let held = self.held(index).loadRelaxed()
@@ -173,7 +173,7 @@ extension UnsafeMutablePointer where Pointee == CachePage {
     if held != 0 {
       // First, so that nobody is told of a double free who got one of these items by a claim.
       self.held(index).storeRelaxed(0)
-      let old = cell(index).fetchAndRelease(~held)  // release: pairs with the acquire in collect(_:) and in a claim
+      let old = cell(index).fetchAndRelease(~held)  // release: pairs with a claim
       if old & held != held { doubleFree(index, held & ~old) }
     }
     lessee(index).storeRelease(0)  // release: pairs with the acquire in lease(_:to:) and in retire()

@@ -26,7 +26,7 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
     _ = searches.fetchAddRelaxed(1)
     var triesAll = false
     while true {
-      let known = pagesMade.loadAcquire()  // acquire: pairs with the release in growPage(known:_:)
+      let known = pagesMade.loadAcquire()  // acquire: pairs with the release in growPage(known:itemCount:_:)
       if let address = searchPages(count, triesAll) { return UnsafeMutableRawPointer(bitPattern: address) }
       // This thread's own leases may be all that is in the way.
       if let leases, leases.page != nil {

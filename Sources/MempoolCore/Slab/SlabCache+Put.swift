@@ -83,7 +83,7 @@ extension UnsafeMutablePointer where Pointee == CachePage {
   func putRemotely(_ index: UInt, _ bits: UInt, _ call: StaticString) {
     if held(index).loadRelaxed() & bits != 0 { freedTwice(index, bits, call) }
     let address = pointee.base, stride = pointee.stride
-    // release: pairs with the acquire in collect(_:), in a claim, and in itemsOut()
+    // release: pairs with a claim, and with itemsOut()
     let old = cell(index).fetchAndRelease(~bits)
     if old & bits == bits { return }
     let item = index << 6 + UInt((~old & bits).trailingZeroBitCount)

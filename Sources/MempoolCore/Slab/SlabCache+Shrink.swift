@@ -127,7 +127,7 @@ extension UnsafeMutablePointer where Pointee == CachePage {
   /// Claims all of an empty page of which no cell is leased; false, and nothing changed, when there is an item out. Under the
   /// write lock.
   fileprivate func retire() -> Bool {
-    // acquire: pairs with the release in giveBack(_:)
+    // acquire: pairs with the releases in giveBack(_:) and lease(_:to:)
     for cell in 0..<cellCount where lessee(cell).loadAcquire() != 0 { return false }
     let bitmap = bitmap
     for cell in 0..<Int(cellCount) where !bitmap.tryClaim(cell: cell) {

@@ -75,7 +75,7 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
     }
     var limit = Self.searchLimit
     while true {
-      let known = pagesMade.loadAcquire()  // acquire: pairs with the release in growPage(known:_:)
+      let known = pagesMade.loadAcquire()  // acquire: pairs with the release in growPage(known:itemCount:_:)
       if let item = searchPages(leases, limit) { return item }
       switch grow(leases, known: known) {
       case .made(let item): return item
@@ -154,7 +154,7 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
     pointee.firstPage = page
     cursor.storeRelaxed(UInt(bitPattern: page))
     pagesLock.unlockWrite()
-    pagesMade.storeRelease(known + 1)  // release: pairs with the acquires in search(_:) and takeArray(_:)
+    pagesMade.storeRelease(known + 1)  // release: pairs with the acquires in search(_:) and takeArrayUntold(_:)
     return .made(item.flatMap { UnsafeMutableRawPointer(bitPattern: $0) })
   }
 
@@ -229,7 +229,7 @@ extension UnsafeMutablePointer where Pointee == SlabCache {
     var seen = head.loadRelaxed()
     while true {
       leases.pointee.next = UnsafeMutableRawPointer(bitPattern: seen)?.assumingMemoryBound(to: CacheLeases.self)
-      // release: pairs with the acquires in leases(of:) and adoptLeases(_:)
+      // release: pairs with leases(of:), adoptLeases(_:) and forEachLeases(_:)
       let found = head.compareAndSwapRelease(seen, memory)
       if found == seen { return leases }
       seen = found
