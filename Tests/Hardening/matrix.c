@@ -145,6 +145,7 @@ int main(int count, char **arguments) {
     observeAll(where, calls, callCount, damagedElastic, COUNT(damagedElastic));
     OBSERVE_ALL(wrongSizes, liveElastic);
     observeSpans(where, calls);
+    observeTwoAtOnce(where, calls);
     if (hasSlabs) observeAccesses(where);
     if (hasSlabs && level == 3) OBSERVE_ALL(calls, wrongGuards);
   }

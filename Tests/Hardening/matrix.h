@@ -341,6 +341,32 @@ static void observeZeroes(const char *where) {
   observe(runAgain, ZERO, NULL, "%sa run, written to when it was free", where);
 }
 
+// --- Given back by two threads at the same moment: one of them is told
+
+static int arrived;
+static void giveBackWithOther(void) {
+  __atomic_add_fetch(&arrived, 1, __ATOMIC_ACQ_REL);
+  while (__atomic_load_n(&arrived, __ATOMIC_ACQUIRE) < 2) continue;
+  call->call(subject);
+}
+static void twoAtOnce(void) {
+  ready(haveHeap, giveBackWithOther);
+  make();
+  EXPECT("%s(%p): double free", call->name, subject);
+  sem_post(&mayGo);
+  giveBackWithOther();
+  pthread_join(waiting, NULL);
+}
+static void observeTwoAtOnce(const char *where, const Call *with) {
+  static const Object both[] = {{"small", small, NULL, NULL, NULL}, {"span", span, NULL, NULL, NULL}};
+  call = with;
+  for (size_t o = 0; o < COUNT(both); o++)
+    for (int i = 0; i < 200; i++) {
+      object = &both[o];
+      observe(twoAtOnce, LINE, NULL, "%s%s: %s, by two threads at once", where, call->name, object->name);
+    }
+}
+
 // --- Addresses of a span that waits are nobody's
 
 static void spanAgain(void) {
