@@ -76,7 +76,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
   /// Items that come back then gather in many slabs before one of these is needed again, and half of the instructions are saved.
   func mayBeRelieved(_ sizeClass: Int) -> Bool {
     pointee.relieved[sizeClass] < pointee.made[sizeClass] / 32
-      && pointee.registry.pointee.metadata.pointee.backing == .elastic
+      && pointee.registry.pointee.segments.newest?.pointee.backing == .elastic
   }
 
   /// That slab, for a refill of the class.
