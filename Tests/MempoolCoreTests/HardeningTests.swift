@@ -48,6 +48,22 @@ import Testing
     pool.destroy()
   }
 
+  /// Items of slab caches are not hardened; the pages that they leave are as clear as any.
+  @Test(arguments: levels)
+  func pagesThatACacheLeaves(level: Hardening) throws {
+    for kind in [PoolKind.elastic, .fixed, .buffer] {
+      let test = try pool(kind, level)
+      let cache = try test.pool.makeCache(itemSize: 1000)
+      let items = (0..<200).compactMap { _ in cache.take() }
+      for item in items { item.initializeMemory(as: UInt8.self, repeating: 0xa5, count: 1000) }
+      for item in items { cache.put(item) }
+      cache.destroy()
+      let objects = (0..<2000).map { test.pool.allocate(UInt($0 % 200 * 8 + 1)) }
+      for object in objects { test.pool.deallocate(object) }
+      #expect(test.pool.checkInvariants())
+    }
+  }
+
   @Test(arguments: levels)
   func randomOperationsOnManyThreads(level: Hardening) throws {
     let seed = SplitMix64.seed("hardened randomOperationsOnManyThreads, \(level)")

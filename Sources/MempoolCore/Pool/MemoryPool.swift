@@ -170,6 +170,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       segments.pointee.furtherReserve = options.reserveByteCount(reserve)
     }
     segments.pointee.settings = options.segmentSettings
+    segments.pointee.keepsClear = options.hardening != .off
     segments.insert(segment)
     // A heap is about 3 KiB, and a thread that finds none left uses the late one.
     let heaps = min(max(segment.pointee.pageCapacity / 8, 8), 16384)
