@@ -115,9 +115,14 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
   /// For a mutant: makes the free sets of all slabs with room free bits of their cells, for whoever comes.
   func publishFreeSets() {
     for sizeClass in 0..<SizeClass.count {
-      var next = pointee.room[sizeClass]
+      let head = pointee.room[sizeClass]
+      var next = head
+      // Without room they are in no list.
+      pointee.room[sizeClass] = nil
+      pointee.classesWithRoom &= ~(1 << UInt(sizeClass))
       while let slab = next {
-        next = slab.pointee.next == pointee.room[sizeClass] ? nil : slab.pointee.next  // a ring
+        next = slab.pointee.next == head ? nil : slab.pointee.next  // a ring
+        slab.setPlace(.full)
         var item = UInt(slab.pointee.head)
         slab.pointee.head = 0
         while item != 0 {
@@ -133,10 +138,12 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
 
   /// And takes them back, with whatever else is free there.
   func takeFreeSetsBack() {
-    for sizeClass in 0..<SizeClass.count {
-      var next = pointee.room[sizeClass]
-      while let slab = next {
-        next = slab.pointee.next == pointee.room[sizeClass] ? nil : slab.pointee.next  // a ring
+    pointee.registry.pointee.segments.first { segment in
+      for page in 0..<segment.pageCount.loadRelaxed() {
+        let entry = segment.entry(page)
+        guard entry.isSlab, let record = entry.slab.loadPointerRelaxed() else { continue }
+        let slab = record.assumingMemoryBound(to: Slab.self)
+        guard slab.address == segment.address(ofPage: page), slab.pointee.heap == self else { continue }
         for index in 0..<slab.cellCount {
           var freed = ~slab.cell(index << 6).exchangeAcquire(Cell.busy)
           while freed != 0 {
@@ -149,6 +156,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
         }
         settle(slab)
       }
+      return false
     }
   }
 }

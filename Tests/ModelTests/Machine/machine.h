@@ -52,6 +52,10 @@ typedef struct mp_run {
   int stoppable;   // a thread that may be stopped for ever at any point, or -1
   int records;     // whether events are kept
   int weak;        // whether loads may read what is not the newest
+  // Looks at all that is there, the newest of it, between any two operations on shared words; changes nothing, fails the run if it is wrong.
+  void (*_Nullable look)(void);
+  // Looks at each change of a word that is watched.
+  void (*_Nullable changed)(int thread, uintptr_t address, mp_word before, mp_word after);
 } mp_run;
 
 mp_outcome mp_machine_run(
@@ -84,7 +88,7 @@ const mp_event *_Nonnull mp_machine_event(int index);
 // --- For model threads.
 int mp_model_thread(void);                                      // which one runs; -1: none
 void mp_model_note(const char *_Nonnull text, mp_word value);   // a line in the table of what happened
-_Noreturn void mp_model_fail(const char *_Nonnull what);        // a literal
+_Noreturn void mp_model_fail(const char *_Nonnull what);
 void mp_model_write(void *_Nonnull address, mp_word value);     // plain: races with other accesses are failures
 mp_word mp_model_read(const void *_Nonnull address);
 void mp_model_stoppable(int may);                               // from here on the thread may be stopped, or may not
@@ -92,6 +96,12 @@ void mp_model_stoppable(int may);                               // from here on 
 // A word each write of which must come after each earlier read of it, by what their threads acquire: in this machine a read that may
 // be delayed sees nothing newer for it, so this is how it is noticed. For this scenario.
 void mp_machine_keep_order(void *_Nonnull address);
+
+// A word whose changes the run's `changed` is told of. For this scenario.
+void mp_machine_watch(void *_Nonnull address);
+
+// Whether what happens from here on in this run has happened in no earlier one, and is looked at.
+void mp_machine_is_new(int is_new);
 
 // --- Which mutant is at work, 0: none; and which ordered operation lacks which part of its order.
 void mp_machine_set_mutant(int mutant);

@@ -19,7 +19,7 @@ static unsigned char before[MEMORY_BYTES + GLOBAL_BYTES];
 typedef struct usage {
   uint8_t readers, writers;
   uint16_t place;  // plus 1; 0: not shared
-  bool keeps_order;
+  bool keeps_order, is_watched;
 } usage;
 static usage usages[WORDS];
 
@@ -153,6 +153,17 @@ void plain_write_of_place(size_t word, thread *self) {
 bool keeps_order(size_t word) { return usages[word].keeps_order; }
 void mp_machine_keep_order(void *address) { usages[offset_of((uintptr_t)address) / 8].keeps_order = true; }
 
+void mp_machine_watch(void *address) { usages[offset_of((uintptr_t)address) / 8].is_watched = true; }
+
+static void tell_change(size_t word, uintptr_t address, mp_word before, mp_word after) {
+  if (!usages[word].is_watched || !M.run.changed || before == after) return;
+  int current = M.current, work = M.work;
+  M.current = -1;
+  M.run.changed(current, address, before, after);
+  M.current = current;
+  M.work = work;
+}
+
 // --- Operations
 
 static mp_word apply(mp_operation operation, mp_word old, mp_word expected, mp_word operand) {
@@ -212,7 +223,9 @@ mp_word mp_model_access(mp_operation operation, mp_order order, mp_word *address
   int index = place_of(offset / 8, operation, address);
   if (index < 0) {
     atomic_access(offset / 8, 0xff, operation != MP_LOAD, (uintptr_t)address);
-    return raw(operation, address, expected, operand);
+    mp_word before = raw(operation, address, expected, operand);
+    tell_change(offset / 8, (uintptr_t)address, before, *address);
+    return before;
   }
   yield_point();
   place *place = &M.places[index];
@@ -246,6 +259,7 @@ mp_word mp_model_access(mp_operation operation, mp_order order, mp_word *address
     *address = apply(operation, found, expected, operand);
   }
   record(operation, order, (uintptr_t)address, expected, operand, found, age);
+  if (writes) tell_change(offset / 8, (uintptr_t)address, found, *address);
   return found;
 }
 

@@ -68,6 +68,7 @@ typedef struct thread {
 typedef struct machine {
   bool is_running;
   bool is_guarded;    // a check runs
+  bool is_new;        // no earlier run has come this far
   int current;        // -1: nobody, the scenario's own code runs
   int mutant, site, weakened;
   mp_order without;

@@ -136,8 +136,21 @@ static void go_on(void) {
   if (next != M.current) switch_to(next);
 }
 
+// What looks reads as nobody, so that it leaves no trace.
+static void look(void) {
+  if (!M.run.look || !M.is_new) return;
+  int current = M.current, work = M.work;
+  M.current = -1;
+  M.run.look();
+  M.current = current;
+  M.work = work;
+}
+
+void mp_machine_is_new(int is_new) { M.is_new = is_new; }
+
 void yield_point(void) {
   if (++M.steps > M.run.steps) fail_at("does not come to an end", 0);
+  look();
   go_on();
 }
 
@@ -145,6 +158,7 @@ void suspend(thread_state state) {
   thread *self = &M.threads[M.current];
   self->state = state;
   self->is_due = false;
+  look();
   if (state == ENDED) go_on();
   if (++M.steps > M.run.steps) fail_at("does not come to an end", 0);
   for (int i = 0; i < M.place_count; i++)

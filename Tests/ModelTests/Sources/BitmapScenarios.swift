@@ -75,19 +75,37 @@ enum BitmapBench {
     release(index, count)
   }
 
+  /// Claims and releases the first items, if they are free: `all` of an empty cell.
+  static func turnAtStart(_ count: Int, all: Bool) {
+    guard all ? bitmap.tryClaim(firstItems: count, ofEmpty: 0) : bitmap.tryClaim(run: count, at: 0) else {
+      return mp_model_note("finds them taken", 0)
+    }
+    for item in 0..<count { Items.take(word(item)) }
+    release(0, count)
+  }
+
   static func takeCells(_ index: Int?, items: Int) -> Int? {
     guard let index else {
       mp_model_note("finds no cells", 0)
       return nil
     }
-    for item in [index, index + items - 1] { Items.take(word(item)) }
+    for item in stride(from: index, to: index + items, by: Cell.itemCount) { Items.take(word(item)) }
     return index
   }
 
   static func releaseCells(_ index: Int?, items: Int) {
     guard let index else { return }
-    for item in [index, index + items - 1] { Items.give(word(item)) }
+    for item in stride(from: index, to: index + items, by: Cell.itemCount) { Items.give(word(item)) }
     if !bitmap.releaseCells(itemCount: items, at: index) { mp_model_fail("a release finds its items free") }
+  }
+
+  /// What holds between any two operations: what somebody has is taken. Not how many are, as a claim takes before its thread has
+  /// them, and gives back what it took too many of; nor that hints agree, which follow the cells.
+  static func always() -> String? {
+    let used = bitmap.usedCount()
+    if used < Items.count { return "\(Items.count) items are held, \(used) count as taken" }
+    if bitmap.itemCount > bitmap.cellCapacity * Cell.itemCount { return "more items than cells" }
+    return Items.first { bitmap.isTaken(Int(($0 - word(0)) / 8)) ? nil : "is held, and counts as free" }
   }
 
   /// Whether exactly what is held is taken, and hints agree. `alsoTaken`: items that no word stands for.
@@ -100,7 +118,7 @@ enum BitmapBench {
     return used == Items.count + alsoTaken ? nil : "\(Items.count + alsoTaken) items are held, \(used) count as taken"
   }
 
-  // Of a run of cells only the first and the last item have words.
+  // Of a run of cells only the first item of each has a word.
   static func checkCells() -> String? {
     if !bitmap.checkInvariants() { return "cells and hints disagree" }
     let used = bitmap.usedCount()
@@ -134,6 +152,13 @@ let cellScenarios: [Scenario] = [
     bodies: [{ BitmapBench.turn(2) }, { BitmapBench.turn() }, { BitmapBench.release(1) }],
     setUp: { BitmapBench.make(items: 4, taken: [1]) }, check: { BitmapBench.check() }, bound: 8, fullBound: 30),
   Scenario(
+    name: "cell-at",
+    summary: "3 threads claim the same items by swap: one of any, one these, one these of an empty cell",
+    bodies: [
+      { BitmapBench.turn() }, { BitmapBench.turnAtStart(1, all: false) }, { BitmapBench.turnAtStart(2, all: true) },
+    ],
+    setUp: { BitmapBench.make(items: 4) }, check: { BitmapBench.check() }, bound: 8, fullBound: 30),
+  Scenario(
     name: "cell-exchange", summary: "2 threads claim by exchange, in a cell of 3 items, 1 of them released meanwhile",
     bodies: [{ BitmapBench.turn() }, { BitmapBench.turn() }, { BitmapBench.release(0) }],
     setUp: { BitmapBench.make(items: 3, strategy: .exchange, taken: [0]) }, check: { BitmapBench.check() }, bound: 8,
@@ -153,7 +178,7 @@ let cellScenarios: [Scenario] = [
       if wait.sleeps > 3 || wait.failures > 1 { return "\(wait.sleeps) sleeps, \(wait.failures) failures" }
       return mp_machine_stopped() < 0 ? BitmapBench.check() : nil
     }, bound: 8, fullBound: 30, stoppable: 1),
-]
+].map { $0.watched(by: BitmapBench.always) }
 
 /// Several cells, and the hints above them.
 let bitmapScenarios: [Scenario] = [
@@ -186,6 +211,20 @@ let bitmapScenarios: [Scenario] = [
     setUp: { BitmapBench.make(items: 64, capacity: 1, hints: [.one], taken: Array(0..<63)) },
     check: { BitmapBench.check() }, bound: 4, fullBound: 6),
   Scenario(
+    name: "hints-keep", summary: "an item of a full cell is released, and the cell is filled again, for good",
+    bodies: [
+      { _ = BitmapBench.take(BitmapBench.bitmap.tryClaim(run: 1)) }, { BitmapBench.release(0) },
+    ],
+    setUp: { BitmapBench.make(items: 128, capacity: 2, hints: [.one], taken: Array(0..<128)) },
+    check: { BitmapBench.check() }, bound: 5, fullBound: 30),
+  Scenario(
+    name: "hints-keep-2", summary: "the same with two levels of hints",
+    bodies: [
+      { _ = BitmapBench.take(BitmapBench.bitmap.tryClaim(run: 1)) }, { BitmapBench.release(64 * 65) },
+    ],
+    setUp: { BitmapBench.make(items: 64 * 66, capacity: 66, hints: [.one], taken: Array(0..<64 * 66)) },
+    check: { BitmapBench.check() }, bound: 4, fullBound: 8),
+  Scenario(
     name: "cells-wait",
     summary: "a claim of 2 cells waits, at most 3 times, while another holds one of them for a moment",
     bodies: [
@@ -200,8 +239,12 @@ let bitmapScenarios: [Scenario] = [
   Scenario(
     name: "grow", summary: "a bitmap grows by a part of a cell while items of its last cell are claimed and released",
     bodies: [
-      { BitmapBench.bitmap.grow(toItemCount: 66) }, { BitmapBench.turn() }, { BitmapBench.release(0) },
+      {
+        // What makes an item's memory accessible comes before.
+        mp_model_write(UnsafeMutableRawPointer(bitPattern: BitmapBench.word(2))!, 0)
+        BitmapBench.bitmap.grow(toItemCount: 66)
+      }, { BitmapBench.turn() }, { BitmapBench.release(0) },
     ],
     setUp: { BitmapBench.make(items: 2, capacity: 2, hints: [.one], taken: [0]) },
     check: { BitmapBench.check() }, bound: 3, fullBound: 4),
-]
+].map { $0.watched(by: BitmapBench.always) }

@@ -59,6 +59,34 @@ private enum Bench {
     cache.shrink()
   }
 
+  /// What holds between any two operations: an item is in one place, and a free set has an owner. Counts of pages and leases follow what
+  /// they count, and a cell may be held whole for a moment by who looks for an array or retires the page: these hold only at the end.
+  static func always() -> String? {
+    var fault: String?
+    // Without the lock, which somebody may have: the links change between two operations only.
+    var next = cache.pointee.firstPage
+    while let page = next, fault == nil {
+      for cell in 0..<page.cellCount {
+        let taken = page.cell(cell).loadRelaxed(), held = page.held(cell).loadRelaxed()
+        if held & ~taken != 0 { fault = "an item free twice: for its lessee, and for all" }
+        if held != 0, page.lessee(cell).loadRelaxed() == 0 { fault = "items held by nobody" }
+      }
+      next = page.pointee.next
+    }
+    return fault ?? Items.first(where: whereHeld) ?? HeapBench.always(HeapBench.segment)
+  }
+
+  private static func whereHeld(_ address: UInt) -> String? {
+    let entry = HeapBench.segment.entry(of: address)
+    guard !entry.isSlab, entry.kind == .cache, let record = entry.slab.loadPointerRelaxed() else {
+      return "is held, in no page"
+    }
+    let page = record.assumingMemoryBound(to: CachePage.self)
+    let item = (address - page.pointee.base) / page.pointee.stride
+    if page.cell(item >> 6).loadRelaxed() >> (item & 63) & 1 == 0 { return "is held, and free for all" }
+    return page.held(item >> 6).loadRelaxed() >> (item & 63) & 1 != 0 ? "is held, and free for its lessee" : nil
+  }
+
   static func check() -> String? {
     if !cache.checkInvariants() || !HeapBench.segment.checkInvariants() { return String(cString: mp_machine_failure()) }
     let statistics = cache.statistics()
@@ -163,4 +191,4 @@ let cacheScenarios: [Scenario] = [
       Bench.make()
       items = Bench.hold(8, by: 0)
     }, check: Bench.check, bound: 4, fullBound: 5),
-]
+].map { $0.watched(by: Bench.always) }

@@ -38,10 +38,14 @@ final class Explorer: Chooser {
     self.reduces = reduces
   }
 
+  override var beginsNew: Bool { choices.isEmpty }
+
   override func choose(_ point: mp_point) -> Int {
     if depth < choices.count {
       let choice = choices[depth]
       depth += 1
+      // The last one is another than in the run before.
+      if depth == choices.count { mp_machine_is_new(1) }
       spent = choice.spent + choice.cost(Int(choice.index))
       return Int(choice.index)
     }

@@ -73,10 +73,27 @@ enum HeapBench {
     return item
   }
 
+  /// From the class's next slab with room, as the shared pool does first when the current one has nothing left; there is one.
+  static func takeNext(_ byteCount: UInt) {
+    guard let item = pool.threadHeap()!.takeNext(SizeClass.index(byteCount)) else {
+      mp_model_fail("finds no next slab")
+    }
+    Items.take(UInt(bitPattern: item))
+  }
+
   static func give(_ item: UInt?) {
     guard let item else { return }
     Items.give(item)
     pool.deallocate(UnsafeMutableRawPointer(bitPattern: item))
+  }
+
+  /// To a full slab of this thread's first heap, in which nobody else has freed; as the shared pool does.
+  static func giveOwn(_ item: UInt) {
+    Items.give(item)
+    let slab = segment.entry(of: item).slab.loadPointerRelaxed()!.assumingMemoryBound(to: Slab.self)
+    let index = (item - slab.pointee.base) / slab.pointee.itemSize
+    guard slab.mayPut(index) else { return pool.deallocate(UnsafeMutableRawPointer(bitPattern: item)) }
+    if slab.put(index) { slab.pointee.heap.settleOwn(slab) }
   }
 
   static func turn(_ byteCount: UInt) { give(take(byteCount)) }
@@ -93,6 +110,16 @@ enum HeapBench {
     registry.heap(1)!.releaseSpares()
   }
 
+  /// Looks at each heap, as who sums up or purges does: it is there, and complete.
+  static func walk() {
+    mp_model_note("walks all heaps", 0)
+    for index in 0..<registry.count {
+      guard let heap = registry.heap(index) else { mp_model_fail("a heap that is counted is not found") }
+      let number = UnsafeRawPointer(heap) + MemoryLayout<ThreadHeap>.offset(of: \.index)!
+      if mp_model_read(number) != index { mp_model_fail("a heap that is not complete") }
+    }
+  }
+
   /// Gives up its heap, as a thread does that ends.
   static func end() {
     mp_model_note("ends", 0)
@@ -105,7 +132,7 @@ enum HeapBench {
 
   // MARK: Checking
 
-  private static func forEachSlab(_ body: (SlabPointer) -> Void) {
+  static func forEachSlab(_ body: (SlabPointer) -> Void) {
     for page in 0..<segment.pageCount.loadRelaxed() {
       let entry = segment.entry(page)
       guard entry.isSlab, let record = entry.slab.loadPointerRelaxed() else { continue }
@@ -121,6 +148,7 @@ enum HeapBench {
       Names.add(slab, "slab \(number)")
       // Who pushes a slab again writes its link, which its owner must have read before.
       mp_machine_keep_order(slab.pendingNext.word)
+      for index in 0..<slab.cellCount { watch(slab, cell: index) }
       number += 1
     }
   }
@@ -135,9 +163,33 @@ enum HeapBench {
     }
   }
 
+  // Whether a slab is where it says: what the heap knows is no more than it says, but must not be less.
+  private static func isFound(_ slab: SlabPointer) -> Bool {
+    let sizeClass = Int(slab.pointee.sizeClass), heap = slab.pointee.heap
+    switch slab.pointee.place {
+    case .full: return true
+    case .current:
+      // In its own class's seat, of its heap or of the one that its owner had first.
+      for index in 0..<registry.count where registry.heap(index)!.current(sizeClass) == slab { return true }
+    case .room:
+      var next = heap.pointee.room[sizeClass]
+      while let other = next {
+        if other == slab { return true }
+        next = other.pointee.next == heap.pointee.room[sizeClass] ? nil : other.pointee.next
+      }
+    case .spare:
+      var next = SlabPointer(bitPattern: heap.spares(sizeClass).loadRelaxed())
+      while let other = next {
+        if other == slab { return true }
+        next = other.pointee.next
+      }
+    }
+    return reportBroken("slab", UInt(bitPattern: slab), "not where it says")
+  }
+
   private static func partsAreSound() -> Bool {
     var isSound = segment.checkInvariants() && pool.segments.checkInvariants() && registry.checkInvariants()
-    forEachSlab { if !$0.checkInvariants() { isSound = false } }
+    forEachSlab { if !$0.checkInvariants() || !isFound($0) { isSound = false } }
     for index in 0..<registry.count where !registry.heap(index)!.checkInvariants() { isSound = false }
     return isSound
   }

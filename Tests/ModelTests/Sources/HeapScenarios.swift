@@ -100,6 +100,20 @@ let heapScenarios: [Scenario] = [
     ],
     setUp: holding(8), check: Bench.check, bound: 4, fullBound: 6),
   Scenario(
+    name: "next", summary: "an owner whose slab is full goes on to its next one with room; others free in both",
+    bodies: [
+      {
+        Bench.takeNext(Bench.large)
+        _ = Bench.sureTake(Bench.large)
+      }, { Bench.give(items[1]) }, { Bench.give(items[5]) },
+    ],
+    setUp: holding(12) {
+      // The first slab, of 4 items, has room and goes to the list; the second one, of 8, is the current one, and full again.
+      Bench.give(items[0])
+      Bench.give(items[4])
+      _ = Bench.hold(1, Bench.large)
+    }, check: Bench.check, bound: 4, fullBound: 6),
+  Scenario(
     name: "abandon", summary: "a thread ends while another frees an item of its heap",
     bodies: [{ Bench.end() }, { Bench.give(items[0]) }],
     setUp: holding(4), check: Bench.check, bound: 6, fullBound: 30),
@@ -126,6 +140,14 @@ let heapScenarios: [Scenario] = [
     name: "adopt-2", summary: "2 threads begin while one heap is abandoned, and a third frees an item of it",
     bodies: [{ _ = Bench.take(Bench.large) }, { _ = Bench.take(Bench.large) }, { Bench.give(items[0]) }],
     setUp: holding(4) { Bench.end() }, check: Bench.check, bound: 2, fullBound: 4),
+  Scenario(
+    name: "walk", summary: "a thread begins, for which a heap is made, while another walks all heaps that there are",
+    bodies: [{ _ = Bench.take(Bench.large) }, { Bench.walk() }],
+    setUp: {
+      Bench.make(owners: 0)
+      Bench.nameSlabs()
+      Items.keep()
+    }, check: Bench.check, bound: 4, fullBound: 8),
   Scenario(
     name: "visit", summary: "2 threads free all items of an abandoned heap, which each may adopt to look after it",
     bodies: [
@@ -169,4 +191,4 @@ let heapScenarios: [Scenario] = [
     ],
     setUp: holding(4, owners: 3) { _ = Bench.hold(1, Bench.large, by: 1) },
     check: { mp_machine_stopped() < 0 ? Bench.check() : nil }, bound: 6, fullBound: 30, stoppable: 0),
-]
+].map { $0.watched(by: Bench.always, changed: Bench.changed) }

@@ -10,7 +10,10 @@ enum Items {
   nonisolated(unsafe) private static var held: [UInt: Item] = [:]
   nonisolated(unsafe) private static var start: [UInt: Item] = [:]
   nonisolated(unsafe) private static var marks: UInt = 0
-  nonisolated(unsafe) private static var atLeast = 0
+  /// Taken or given back in this run.
+  nonisolated(unsafe) private(set) static var touched: [UInt] = []
+  /// What each thread has given back last, and not yet put where it goes; 0: nothing.
+  nonisolated(unsafe) static var given = [UInt](repeating: 0, count: Int(MP_MODEL_THREADS))
 
   /// Forgets all; before a scenario is set up.
   static func clear() {
@@ -21,17 +24,30 @@ enum Items {
 
   /// Each run starts with what was taken during set-up.
   static func keep() { start = held }
-  static func reset() { held = start }
+  static func reset() {
+    held = start
+    touched.removeAll(keepingCapacity: true)
+    for thread in given.indices { given[thread] = 0 }
+  }
 
   static var count: Int { held.count }
 
   static func isHeld(_ address: UInt) -> Bool { held[address] != nil }
+
+  /// What is wrong with what is held, of the items that this run has touched: the others can have changed no place.
+  static func first(where fault: (UInt) -> String?) -> String? {
+    for address in touched where held[address] != nil {
+      if let what = fault(address) { return "\(Names.of(address)) \(what)" }
+    }
+    return nil
+  }
 
   /// A thread has got what lies at `address`, and uses it. `writes`: it may be written to, as memory that nobody else has.
   static func take(_ address: UInt, writes: Bool = true) {
     if held[address] != nil { mp_model_fail("two have the same") }
     marks += 1
     held[address] = Item(owner: mp_model_thread(), mark: marks)
+    touched.append(address)
     mp_model_note("has %", address)
     if writes { mp_model_write(UnsafeMutableRawPointer(bitPattern: address)!, marks) }
   }
@@ -39,6 +55,8 @@ enum Items {
   /// It is about to give it back.
   static func give(_ address: UInt, writes: Bool = true) {
     guard let item = held.removeValue(forKey: address) else { mp_model_fail("gives back what it has not") }
+    touched.append(address)
+    if mp_model_thread() >= 0 { given[Int(mp_model_thread())] = address }
     mp_model_note("gives back %", address)
     if writes, mp_model_read(UnsafeRawPointer(bitPattern: address)!) != item.mark {
       mp_model_fail("what it held has changed")

@@ -40,10 +40,23 @@ private enum Bench {
     lock.unlockWrite()
   }
 
+  static func tryWrite() {
+    guard lock.tryLockWrite() else { return }
+    add()
+    lock.unlockWrite()
+  }
+
   static func read() {
     lock.lockRead()
     _ = mp_model_read(word)
     lock.unlockRead()
+  }
+
+  /// No writer has the lock together with a reader. That nobody has either lock holds only in the end; that no two are inside at once
+  /// shows in what they guard.
+  static func always() -> String? {
+    let state = lock.state.loadRelaxed()
+    return state & 1 != 0 && state >> 2 != 0 ? "a writer beside readers" : nil
   }
 
   static func check(atLeast least: UInt, atMost most: UInt) -> String? {
@@ -88,4 +101,8 @@ let lockScenarios: [Scenario] = [
       }, { Bench.write() }, { Bench.read() },
     ],
     setUp: { Bench.make() }, check: { Bench.check(atLeast: 1, atMost: 1) }, bound: 3, fullBound: 5),
-]
+  Scenario(
+    name: "lock-try", summary: "the same: a writer, one that only tries, and a reader",
+    bodies: [{ Bench.write() }, { Bench.tryWrite() }, { Bench.read() }],
+    setUp: { Bench.make() }, check: { Bench.check(atLeast: 1, atMost: 2) }, bound: 3, fullBound: 5),
+].map { $0.watched(by: Bench.always) }

@@ -18,6 +18,19 @@ struct Scenario: @unchecked Sendable {
   var steps = 2000
   /// A thread that may be stopped for ever anywhere, while all others must come to their end.
   var stoppable: Int?
+  /// What is wrong in the middle of a run, between any two operations on shared words; nil: nothing. Reads as nobody, and what was written
+  /// last. Of what ``check`` looks at, this is what holds although threads are under way.
+  var always: (() -> String?)?
+  /// What is wrong with a change of a watched word.
+  var changed: ((_ thread: Int, _ address: UInt, _ before: UInt, _ after: UInt) -> String?)?
+
+  /// The same, looked at in the middle of each run, too.
+  func watched(by always: @escaping () -> String?, changed: ((Int, UInt, UInt, UInt) -> String?)? = nil) -> Scenario {
+    var scenario = self
+    scenario.always = always
+    scenario.changed = changed
+    return scenario
+  }
 
   nonisolated(unsafe) private static var current = all[0]
   nonisolated(unsafe) private static var fault: String?
@@ -28,6 +41,7 @@ struct Scenario: @unchecked Sendable {
     mp_machine_begin()
     Names.reset()
     HeapBench.isMade = false
+    HeapBench.forgetCells()
     setUp()
     mp_machine_as(0)
     mp_machine_ready()
@@ -36,12 +50,22 @@ struct Scenario: @unchecked Sendable {
   func settings(records: Bool = false) -> mp_run {
     mp_run(
       threads: Int32(bodies.count), steps: Int32(steps), stoppable: Int32(stoppable ?? -1), records: records ? 1 : 0,
-      weak: 1)
+      weak: 1, look: always == nil ? nil : { Scenario.fail(Scenario.current.always!()) },
+      changed: changed == nil
+        ? nil
+        : { thread, address, before, after in
+          Scenario.fail(Scenario.current.changed!(Int(thread), UInt(address), UInt(before), UInt(after)))
+        })
+  }
+
+  private static func fail(_ what: String?) {
+    if let what { mp_model_fail(what) }
   }
 
   /// One run; what is wrong with it, if anything.
   func run(_ settings: mp_run, _ chooser: Chooser) -> Outcome {
     Items.reset()
+    mp_machine_is_new(chooser.beginsNew ? 1 : 0)
     var settings = settings
     let outcome = mp_machine_run(
       &settings, { thread in Scenario.current.bodies[Int(thread)]() },
@@ -78,6 +102,9 @@ struct Scenario: @unchecked Sendable {
 
 /// Who says what happens next in a run.
 class Chooser {
+  /// Whether no earlier run has begun like this. Else the chooser says from where on it is new.
+  var beginsNew: Bool { true }
+
   func choose(_ point: mp_point) -> Int { 0 }
 }
 

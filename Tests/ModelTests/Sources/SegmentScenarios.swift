@@ -124,6 +124,17 @@ private enum Bench {
     if !segment.releaseRun(run.address, count) { mp_model_fail("a run is released, and was not taken") }
   }
 
+  /// What holds between any two operations: what somebody has is taken, in no more pages than there are. Counts follow what they count, and so
+  /// does the page table: they agree when nobody is under way.
+  static func always() -> String? {
+    HeapBench.always(segment)
+      ?? Items.first { address in
+        guard segment.contains(address) else { return nil }
+        let fragment = Int((address - segment.pointee.base) >> Page.fragmentShift)
+        return segment.pointee.bitmap.isTaken(fragment) ? nil : "is held, and counts as free"
+      }
+  }
+
   static func check() -> String? { segment.checkInvariants() ? nil : String(cString: mp_machine_failure()) }
 }
 
@@ -162,4 +173,4 @@ let segmentScenarios: [Scenario] = [
     name: "runs", summary: "runs of 3 and of 60 fragments, and a page, in two free pages",
     bodies: [{ Bench.runTurn(3) }, { Bench.runTurn(60) }, { Bench.pagesTurn(1) }],
     setUp: { Bench.make(idle: 2) }, check: Bench.check, bound: 2, fullBound: 3),
-]
+].map { $0.watched(by: Bench.always) }

@@ -57,4 +57,24 @@ let spareScenarios: [Scenario] = [
       }, { Bench.releaseSpares() }, { Bench.releaseSpares() },
     ],
     setUp: make(2), check: Bench.check, bound: 2, fullBound: 4),
-]
+  Scenario(
+    name: "relieve",
+    summary: "full slabs have taken each other's seat so often that their class gets one more; others free",
+    bodies: [
+      {
+        Bench.giveOwn(items[2])
+        _ = Bench.sureTake(Bench.large)
+        _ = Bench.sureTake(Bench.large)
+      }, { Bench.give(items[0]) }, { Bench.give(items[1]) },
+    ],
+    setUp: {
+      Bench.make(owners: 1, isElastic: true)
+      let slabs = [fill(), fill()]
+      items = [slabs[0][0], slabs[1][0], slabs[0][1]]
+      let seat = Bench.segment.entry(of: items[1]).slab.loadPointerRelaxed()!.assumingMemoryBound(to: Slab.self)
+      let heap = seat.pointee.heap, sizeClass = Int(seat.pointee.sizeClass)
+      heap.pointee.changes[sizeClass] = 255
+      heap.pointee.made[sizeClass] = 32
+      Bench.nameSlabs()
+    }, check: Bench.check, bound: 3, fullBound: 5),
+].map { $0.watched(by: Bench.always, changed: Bench.changed) }

@@ -11,6 +11,7 @@ let help = """
     --scenario NAME     only this one (and again for others); no mutants
     --mutant NAME       only this one, with what happens; `all`: all of them, and no scenarios; `none`: only scenarios
     --orders            takes each part of each ordered operation away in turn, and says which are not noticed
+    --order TEXT        the same of those only that are called so, as that report has it: `Heap/`, `FreeSet.swift tell`
     --walks N           walks by chance beyond the bound, a scenario (default 1000; 200000 with --full)
     --seed N            of these walks (default 1)
     --seconds N         explores a scenario no further after so long; the table says how far it came
@@ -31,6 +32,8 @@ var scenarios: [Scenario] = []
 var chosenMutants: [Mutant]?
 var walks: Int?
 var checksOrders = false
+// Of the ordered operations those in whose place, as the report has it, this is.
+var orders = ""
 var replay: String?
 
 var arguments = CommandLine.arguments.dropFirst()
@@ -64,6 +67,9 @@ while let argument = arguments.popFirst() {
     let name = value(argument)
     chosenMutants = name == "all" ? mutants : name == "none" ? [] : (chosenMutants ?? []) + [mutant(name)]
   case "--orders": checksOrders = true
+  case "--order":
+    checksOrders = true
+    orders = value(argument)
   case "--walks":
     guard let number = Int(value(argument)), number >= 0 else { usage("--walks needs a number") }
     walks = number
@@ -103,6 +109,6 @@ if runsAll || !scenarios.isEmpty {
 if runsAll && chosenMutants == nil || chosenMutants?.isEmpty == false {
   checker.check(chosenMutants ?? mutants, shows: chosenMutants.map { $0.count < mutants.count } ?? false)
 }
-if checksOrders { checker.checkOrders() }
+if checksOrders { checker.checkOrders(orders) }
 print("\(Int(Checker.now - start)) seconds, \(checker.failures == 0 ? "all is well" : "\(checker.failures) FAILED")")
 exit(checker.failures == 0 ? 0 : 1)
