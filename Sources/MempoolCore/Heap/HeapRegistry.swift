@@ -32,14 +32,16 @@ extension UnsafeMutablePointer where Pointee == HeapRegistry {
   func start(_ segments: SegmentListPointer, capacity: UInt, _ hardening: Hardening = .off) -> Bool {
     let words = (capacity + 63) / 64
     let total = words * UInt(1 + SizeClass.count) + words * 64
-    guard let block = segments.allocateRecord(total * 8) else { return false }
+    // From the first segment, which goes if the pool cannot start: a further one would stay.
+    let first: (UInt) -> UInt? = { segments.newest?.allocateMetadata($0) }
+    guard let block = first(total * 8) else { return false }
     let owned = AtomicPointer(address: block)
     initialize(
       to: HeapRegistry(
         segments: segments, capacity: words * 64, owned: owned,
         table: owned.advanced(by: Int(words) * (1 + SizeClass.count)), hints: owned.advanced(by: Int(words)),
         hardening: hardening, secret: hardening == .off ? 0 : mp_random_word()))
-    return make() != nil
+    return make(from: first) != nil
   }
 
   private func word(_ bits: AtomicPointer, _ index: UInt) -> AtomicPointer { bits.advanced(by: Int(index / 64)) }
@@ -49,14 +51,14 @@ extension UnsafeMutablePointer where Pointee == HeapRegistry {
   }
 
   func heap(_ index: UInt) -> ThreadHeapPointer? {
-    // acquire: pairs with the release in make()
+    // acquire: pairs with the release in make(from:)
     pointee.table.advanced(by: Int(index)).loadPointerAcquire()?.assumingMemoryBound(to: ThreadHeap.self)
   }
 
   var late: ThreadHeapPointer { heap(0).unsafelyUnwrapped }
 
   /// The number of heaps that exist.
-  var count: UInt { createdCount.loadAcquire() }  // acquire: pairs with the release in make()
+  var count: UInt { createdCount.loadAcquire() }  // acquire: pairs with the release in make(from:)
 
   func isOwned(_ index: UInt) -> Bool { word(pointee.owned, index).loadRelaxed() & bit(index) != 0 }
 
@@ -118,12 +120,14 @@ extension UnsafeMutablePointer where Pointee == HeapRegistry {
     return nil
   }
 
-  private func make() -> ThreadHeapPointer? {
+  private func make() -> ThreadHeapPointer? { make { pointee.segments.allocateRecord($0) } }
+
+  private func make(from memory: (UInt) -> UInt?) -> ThreadHeapPointer? {
     creation.lock()
     defer { creation.unlock() }
     let index = createdCount.loadRelaxed()
     guard index < pointee.capacity else { return nil }
-    guard let block = pointee.segments.allocateRecord(ThreadHeapPointer.recordByteCount) else { return nil }
+    guard let block = memory(ThreadHeapPointer.recordByteCount) else { return nil }
     let heap = UnsafeMutableRawPointer(bitPattern: block).unsafelyUnwrapped.assumingMemoryBound(to: ThreadHeap.self)
     heap.start(self, index: index)
     _ = tryAdopt(index)

@@ -40,9 +40,6 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
       if (pointee.room[sizeClass] != nil) != (pointee.classesWithRoom >> UInt(sizeClass) & 1 != 0) {
         return broken("a list of slabs with room that is not noted")
       }
-      if pointee.relieved[sizeClass] > pointee.made[sizeClass] / 32 {
-        return broken("more slabs for full ones than there may be")
-      }
       guard let head = pointee.room[sizeClass] else { continue }
       var slab = head
       repeat {

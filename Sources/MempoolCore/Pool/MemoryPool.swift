@@ -226,6 +226,8 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     var pages: UInt = 0
     segments.first { segment in
       pages += segment.purgeAll()
+      // What another thread was about to return is not back before; and it may have lent it, or let go of some.
+      if segment.waitForPurges() { pages += segment.purgeAll() }
       return false
     }
     return pages << Page.shift

@@ -140,10 +140,7 @@ extension UnsafeMutablePointer where Pointee == SpanList {
   func deallocate(_ span: SpanPointer) {
     let address = span.pointee.address, size = span.pointee.byteCount
     let memory = Self.memory(address - span.pointee.front), total = span.pointee.front + size + span.pointee.back
-    mutex.withLock {
-      unlink(span)
-      remember(address)
-    }
+    mutex.withLock { unlink(span) }
     if !LargeNote.isQuarantined(span.note) { count(0 &- 1, 0 &- size) }
     // A kernel that cannot split its map of areas may refuse; the memory at least goes back.
     if mp_pages_release(memory, Int(total)) != 0 { _ = mp_pages_purge(memory, Int(total)) }
@@ -152,10 +149,15 @@ extension UnsafeMutablePointer where Pointee == SpanList {
 
   /// Takes the span that begins at `address` out of the map: true for exactly one of the threads that try.
   func take(_ span: SpanPointer) -> Bool {
-    let address = span.pointee.address
-    guard AddressMap.take(AddressMap.word(span), at: address) else { return false }
-    AddressMap.set(0, from: address, to: address + span.pointee.byteCount)
-    return true
+    let address = span.pointee.address, end = address + span.pointee.byteCount
+    // Together: who does not find it in the map any more, and asks whether it was there, is told so.
+    let isTaken = mutex.withLock {
+      guard AddressMap.take(AddressMap.word(span), at: address) else { return false }
+      remember(address)
+      return true
+    }
+    if isTaken { AddressMap.set(0, from: address, to: end) }
+    return isTaken
   }
 
   /// Makes a span `byteCount` bytes long, in place or elsewhere; its address after, or nil and nothing changed.
