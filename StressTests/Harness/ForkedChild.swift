@@ -25,12 +25,7 @@ enum ForkedChild {
       alarm(UInt32(2 * seconds))  // should the parent be gone
       _exit(body())
     }
-    return wait(for: child, seconds: Double(seconds))
-  }
-
-  /// Waits for a child of this process, `seconds` at most; then it is killed.
-  static func wait(for child: pid_t, seconds: Double) -> Verdict {
-    let deadline = monotonicSeconds() + seconds
+    let deadline = monotonicSeconds() + Double(seconds)
     var status: Int32 = 0
     while true {
       let waited = waitpid(child, &status, WNOHANG)

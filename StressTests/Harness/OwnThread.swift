@@ -22,9 +22,6 @@ final class OwnThread {
   /// Interrupts it. Not after ``join()``.
   func send(_ signal: Int32) { pthread_kill(thread, signal) }
 
-  /// Lets it go on alone. Instead of ``join()``.
-  func detach() { pthread_detach(thread) }
-
   /// Waits until it is gone, its exit handlers included. Once only.
   func join() { pthread_join(thread, nil) }
 
@@ -34,8 +31,6 @@ final class OwnThread {
     init(_ body: @escaping @Sendable () -> Void) { self.body = body }
 
     func run() -> UnsafeMutableRawPointer? {
-      // Queues' threads block all signals, and their threads with them.
-      for signal in [SIGUSR1, SIGUSR2] { SignalMask.unblock(signal) }
       body()
       return nil
     }
@@ -68,23 +63,5 @@ final class LateWork {
     } else {
       work.release()
     }
-  }
-}
-
-/// Which signals interrupt the calling thread.
-enum SignalMask {
-  /// Whether it was blocked.
-  @discardableResult
-  static func unblock(_ signal: Int32) -> Bool { change(SIG_UNBLOCK, signal) }
-
-  static func block(_ signal: Int32) { change(SIG_BLOCK, signal) }
-
-  @discardableResult
-  private static func change(_ how: Int32, _ signal: Int32) -> Bool {
-    var signals = sigset_t(), before = sigset_t()
-    sigemptyset(&signals)
-    sigaddset(&signals, signal)
-    pthread_sigmask(how, &signals, &before)
-    return sigismember(&before, signal) == 1
   }
 }
