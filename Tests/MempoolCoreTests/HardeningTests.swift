@@ -30,40 +30,6 @@ import Testing
     #expect(test.isFenceIntact)
   }
 
-  /// A caller's buffer may hold anything, such as an earlier pool's objects. Nobody wrote to that after it was freed.
-  @Test(arguments: levels)
-  func aBufferThatIsNotClean(level: Hardening) throws {
-    let byteCount = 4 << 20
-    let buffer = UnsafeMutableRawPointer.allocate(byteCount: byteCount, alignment: 4096)
-    defer { buffer.deallocate() }
-    buffer.initializeMemory(as: UInt8.self, repeating: 0xa5, count: byteCount)
-    var options = PoolOptions()
-    options.backing = .buffer(start: UInt(bitPattern: buffer), count: byteCount)
-    options.hardening = level
-    let pool = try MemoryPoolPointer.create(options)
-    for size: UInt in [1, 24, 500, 3000, 20_000, 300_000] {
-      let pointer = try #require(pool.allocate(size))
-      #expect((0..<Int(size)).allSatisfy { pointer.load(fromByteOffset: $0, as: UInt8.self) == 0 }, "\(size) bytes")
-    }
-    pool.destroy()
-  }
-
-  /// Items of slab caches are not hardened; the pages that they leave are as clear as any.
-  @Test(arguments: levels)
-  func pagesThatACacheLeaves(level: Hardening) throws {
-    for kind in [PoolKind.elastic, .fixed, .buffer] {
-      let test = try pool(kind, level)
-      let cache = try test.pool.makeCache(itemSize: 1000)
-      let items = (0..<200).compactMap { _ in cache.take() }
-      for item in items { item.initializeMemory(as: UInt8.self, repeating: 0xa5, count: 1000) }
-      for item in items { cache.put(item) }
-      cache.destroy()
-      let objects = (0..<2000).map { test.pool.allocate(UInt($0 % 200 * 8 + 1)) }
-      for object in objects { test.pool.deallocate(object) }
-      #expect(test.pool.checkInvariants())
-    }
-  }
-
   @Test(arguments: levels)
   func randomOperationsOnManyThreads(level: Hardening) throws {
     let seed = SplitMix64.seed("hardened randomOperationsOnManyThreads, \(level)")

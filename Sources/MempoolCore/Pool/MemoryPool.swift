@@ -146,8 +146,6 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       guard count > 0, start != 0, start.addingReportingOverflow(UInt(count)).overflow == false,
         let segment = SegmentPointer.buffer(start, byteCount: UInt(count), settings)
       else { throw .invalidArgument }
-      // What a hardened pool hands out must be as zero as what it was given back.
-      if options.hardening != .off, !Memcheck.isRunning { segment.clearPages() }
       return segment
     case .passThrough:
       throw .invalidArgument
@@ -170,7 +168,6 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       segments.pointee.furtherReserve = options.reserveByteCount(reserve)
     }
     segments.pointee.settings = options.segmentSettings
-    segments.pointee.keepsClear = options.hardening != .off
     segments.insert(segment)
     // A heap is about 3 KiB, and a thread that finds none left uses the late one.
     let heaps = min(max(segment.pointee.pageCapacity / 8, 8), 16384)

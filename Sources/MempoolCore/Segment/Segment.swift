@@ -140,9 +140,6 @@ extension UnsafeMutablePointer where Pointee == Segment {
 
   func deallocateMetadata(_ block: UInt, _ byteCount: UInt) { arena.deallocate(block, byteCount) }
 
-  /// Makes all pages zero, of a caller's buffer, which may hold anything.
-  func clearPages() { Wipe.clear(pointee.base, pageBytes, mayReturn: false) }
-
   // What the arena takes of a segment's pages at once.
   private static var arenaPart: UInt { 128 }
   private static var mostArenaPages: UInt { 64 }

@@ -12,8 +12,6 @@ struct SegmentList {
   // What a further reservation asks for; 0: there is none.
   var furtherReserve: UInt = 0
   var settings = Segment.Settings()
-  // Whether free pages must be zero: what a hardened pool hands out is.
-  var keepsClear = false
 }
 
 typealias SegmentListPointer = UnsafeMutablePointer<SegmentList>

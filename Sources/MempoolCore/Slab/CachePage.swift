@@ -92,9 +92,6 @@ extension UnsafeMutablePointer where Pointee == CachePage {
   /// Gives pages and record back. By whoever took it out of the list, no item being out.
   func destroy() {
     let segment = pointee.segment
-    if let list = SegmentListPointer(bitPattern: segment.pointee.list), list.pointee.keepsClear {
-      Wipe.clear(pointee.base, pointee.pageCount << Page.shift, mayReturn: segment.pointee.backing == .elastic)
-    }
     segment.releasePages(pointee.base, pointee.pageCount)
     segment.deallocateMetadata(UInt(bitPattern: self), pointee.recordBytes)
   }
