@@ -193,6 +193,61 @@ import Testing
     }
   }
 
+  /// The current slab may be one of an adopted heap. When what others freed there is taken in, it has room again: it keeps its seat, and
+  /// is not put into the list of those with room as well, or given back under its objects.
+  @Test(arguments: [false, true])
+  func currentSlabOfAnAdoptedHeapKeepsItsSeat(othersFreeAll: Bool) async {
+    if othersFreeAll {
+      await #expect(processExitsWith: .success) { try Adopted.run(othersFreeAll: true) }
+    } else {
+      await #expect(processExitsWith: .success) { try Adopted.run(othersFreeAll: false) }
+    }
+  }
+
+  private enum Adopted {
+    static func run(othersFreeAll: Bool) throws {
+      try Forks.inside {
+        let pool = MemoryPoolPointer.shared
+        try demand(pool.start(), "no pool")
+        let heap = try #require(pool.threadHeap())
+        let sizeClass = SizeClass.index(64)
+        let left = Objects()
+        TestThread.run { left.take(8) }
+        try demand(heap.current(sizeClass) == ThreadHeapPointer.emptySlab, "a slab before the heap was adopted")
+        let own = Objects()
+        own.take(1)
+        let seat = heap.current(sizeClass)
+        try demand(seat.pointee.heap == heap.pointee.nextOwned, "the current slab is not of an adopted heap")
+        while seat.hasRoom { own.take(1) }
+        TestThread.run {
+          left.giveBack()
+          if othersFreeAll { own.giveBack() }
+        }
+        heap.samples.storeRelaxed(63)  // the refill that looks at adopted heaps, too
+        let next = Objects()
+        next.take(1)
+        try demand(heap.current(sizeClass) == seat, "the slab with room has lost its seat")
+        try demand(pool.checkInvariants(), "broken after the refill")
+        next.take(3 * Int(seat.pointee.itemCount))
+        try demand(Set(next.objects + own.objects).count == next.objects.count + own.objects.count, "one item twice")
+        try demand(pool.checkInvariants(), "broken")
+        next.giveBack()
+        own.giveBack()
+        try demand(pool.checkInvariants(), "broken when empty")
+      }
+    }
+  }
+
+  /// Handed from one thread to the next, never to two at once.
+  private final class Objects: @unchecked Sendable {
+    var objects: [UnsafeMutableRawPointer?] = []
+    func take(_ count: Int) { for _ in 0..<count { objects.append(MemoryPoolPointer.shared.allocate(64)) } }
+    func giveBack() {
+      for object in objects { MemoryPoolPointer.shared.deallocate(object) }
+      objects = []
+    }
+  }
+
   private enum Waiting {
     static func allocate(_ count: Int, _ byteCount: UInt) throws -> [UnsafeMutableRawPointer] {
       try (0..<count).map { _ in try #require(MemoryPoolPointer.shared.allocate(byteCount)) }

@@ -113,7 +113,9 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     let slab = current(sizeClass)
     let isReal = slab != Self.emptySlab
     if isReal, slab.carve() { return slab.take() }
-    if drainAll(), isReal, slab.pointee.head != 0 { return slab.take() }
+    drainAll()
+    // Also one of an adopted heap may have got items so.
+    if isReal, slab.pointee.head != 0 { return slab.take() }
     if let extra = relief(sizeClass) { return seat(extra, sizeClass, instead: slab) }
     let source = source(sizeClass)
     if source != sizeClass, let next = takeRoom(sizeClass) { return seat(next, sizeClass, instead: slab) }
@@ -144,15 +146,14 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
   @inline(__always)
   private var isTimeForNews: Bool { samples.loadRelaxed() & 63 == 63 }
 
-  private func drainAll() -> Bool {
-    if isTimeForNews {
-      var heap = pointee.nextOwned
-      while let adopted = heap {
-        _ = adopted.drain()
-        heap = adopted.pointee.nextOwned
-      }
+  private func drainAll() {
+    drain()
+    guard isTimeForNews else { return }
+    var heap = pointee.nextOwned
+    while let adopted = heap {
+      adopted.drain()
+      heap = adopted.pointee.nextOwned
     }
-    return drain()
   }
 
   // The head of the class's list, taken out of it.
