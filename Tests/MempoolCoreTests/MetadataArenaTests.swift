@@ -46,7 +46,7 @@ import Testing
     for block in blocks { Pattern.fill(UnsafeMutableRawPointer(bitPattern: block)!, Int(size), 7) }
     let kept = blocks.remove(at: 500)
     let committed = segment.pointee.arenaCommitted
-    for block in blocks.shuffled() { segment.deallocateMetadata(block, size) }
+    for block in blocks.shuffled() { segment.arena.deallocate(block, size) }
     // Idle since just now: not for long.
     #expect(segment.arena.hasIdle)
     segment.arena.sweepWhatStayedIdle()
@@ -70,6 +70,28 @@ import Testing
       }
     }
     #expect(segment.pointee.arenaCommitted == committed, "\(bytes) bytes found no place in what was given back")
+    #expect(segment.checkInvariants())
+  }
+
+  /// Where no purger comes by, what is idle beyond a quarter of what is in use goes back at once.
+  @Test func aBudgetWhereThereIsNoPurger() throws {
+    let test = try #require(TestSegment(elastic: 64 << 20))
+    let segment = test.segment, size: UInt = 2304
+    let blocks = try (0..<1000).map { _ in try #require(segment.allocateMetadata(size)) }
+    for block in blocks { Pattern.fill(UnsafeMutableRawPointer(bitPattern: block)!, Int(size), 7) }
+    var given = 0
+    for block in blocks.shuffled() {
+      let before = segment.arena.idleBytes.loadRelaxed()
+      segment.deallocateMetadata(block, size)
+      if segment.arena.idleBytes.loadRelaxed() < before { given += 1 }
+      try demand(!segment.arena.isOverBudget, "over the budget")
+    }
+    #expect(given > 3 && given < 20, "given back \(given) times")
+    let words = blocks.map { AtomicPointer(address: $0) }
+    let zeroes = words.reduce(0) { sum, block in
+      sum + (0..<Int(size) / 8).count { block.advanced(by: $0).loadRelaxed() == 0 }
+    }
+    #expect(zeroes * 8 > 900 * Int(size), "not given back")
     #expect(segment.checkInvariants())
   }
 

@@ -35,6 +35,9 @@ extension UnsafeMutablePointer where Pointee == MetadataArena {
   /// Whether a sweep would be worth while, if what is idle stays so.
   var hasIdle: Bool { idleBytes.loadRelaxed() > MetadataArena.idleFloor }
 
+  /// Whether more is idle than a quarter of what is in use: a program that gives all back sweeps a dozen times on the way.
+  var isOverBudget: Bool { idleBytes.loadRelaxed() > MetadataArena.idleFloor + usedBytes.loadRelaxed() / 4 }
+
   private func rounded(_ byteCount: UInt) -> UInt {
     (byteCount &+ MetadataArena.alignment &- 1) & ~(MetadataArena.alignment - 1)
   }

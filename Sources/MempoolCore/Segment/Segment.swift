@@ -138,7 +138,13 @@ extension UnsafeMutablePointer where Pointee == Segment {
     arena.allocate(byteCount) { wanted in refillArena(wanted) }
   }
 
-  func deallocateMetadata(_ block: UInt, _ byteCount: UInt) { arena.deallocate(block, byteCount) }
+  /// Takes back what ``allocateMetadata(_:)`` returned for the same `byteCount`. Where no purger comes by, free blocks beyond a budget go back
+  /// to the system, as pages do.
+  func deallocateMetadata(_ block: UInt, _ byteCount: UInt) {
+    arena.deallocate(block, byteCount)
+    guard arena.isOverBudget, pointee.backing == .elastic, !(hasPurger && Purger.isThere) else { return }
+    arena.sweep()
+  }
 
   // What the arena takes of a segment's pages at once.
   private static var arenaPart: UInt { 128 }
