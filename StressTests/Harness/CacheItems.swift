@@ -11,14 +11,15 @@ struct CacheItems: @unchecked Sendable {  // the cache is made to be shared
   /// From item to item.
   private var stride: Int { (itemSize + alignment - 1) & ~(alignment - 1) }
 
-  /// A cache of a size and an alignment that chance chooses; nil after a failure.
-  init?(in pool: MemoryPoolPointer, _ random: inout SplitMix64, _ run: Run) {
+  /// A cache of a size and an alignment that chance chooses; nil when a pool that may is exhausted, or after a failure.
+  init?(in pool: MemoryPoolPointer, mayExhaust: Bool, _ random: inout SplitMix64, _ run: Run) {
     let sizes = [1, 3, 8, 24, 40, 64, 100, 256, 700, 2048, 5000, 20000]
     itemSize = sizes.randomElement(using: &random)!
     alignment = random.oneIn(2) ? 1 : 1 << random.within(1...12)
     do {
       cache = try pool.makeCache(itemSize: UInt(itemSize), alignment: UInt(alignment))
     } catch {
+      if mayExhaust && error == .outOfMemory { return nil }
       run.fail("cannot make a cache of \(itemSize)-byte items aligned to \(alignment): \(error)")
       return nil
     }
@@ -51,7 +52,7 @@ struct CacheItems: @unchecked Sendable {  // the cache is made to be shared
   func put(_ block: Block, _ worker: Worker) {
     guard worker.check(block, "put") else { return }
     worker.counters[.puts] += 1
-    let count = (block.size - itemSize) / stride + 1
+    let count = count(in: block)
     if count == 1 {
       cache.put(block.pointer)
     } else if worker.random.oneIn(4) {
@@ -61,8 +62,15 @@ struct CacheItems: @unchecked Sendable {  // the cache is made to be shared
     }
   }
 
-  /// With nobody in a call.
-  func check(_ run: Run) {
+  /// Items that were taken together.
+  func count(in block: Block) -> Int { (block.size - itemSize) / stride + 1 }
+
+  /// With nobody in a call, and these being all that is out.
+  func check(_ run: Run, out blocks: [Block]) {
+    let expected = blocks.reduce(0) { $0 + count(in: $1) }, counted = Int(cache.statistics().liveItems)
+    if counted != expected {
+      run.fail("a cache of \(itemSize)-byte items counts \(counted) that are out, not \(expected)")
+    }
     if !cache.checkInvariants() { run.fail("the invariants of a cache of \(itemSize)-byte items do not hold") }
   }
 }

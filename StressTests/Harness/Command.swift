@@ -3,6 +3,7 @@ import Glibc
 /// The program: reads the command line, runs what it asks for, tells what came of it.
 enum Command {
   static func run(_ arguments: [String]) -> ExitCode {
+    if arguments.first == OwnProcess.errandOption { return OwnProcess.runErrand(Array(arguments.dropFirst())) }
     let options: Options
     do {
       options = try Options(arguments)
@@ -37,9 +38,18 @@ enum Command {
       if outcome.exitCode != .clean { break }
     }
     let code = outcomes.last?.exitCode ?? .clean
+    print(summary(outcomes))
     if code == .clean { print("replay: \(replayAll(options))") }
     let written = options.jsonPath.map { write(outcomes, options, to: $0) } ?? true
     return code == .clean && !written ? .checkFailed : code
+  }
+
+  /// One line: how many scenarios, and what of them did not run.
+  private static func summary(_ outcomes: [Outcome]) -> String {
+    let clean = outcomes.filter { $0.exitCode == .clean }.count
+    let skipped = outcomes.flatMap(\.skipped)
+    return "scenarios: \(clean) ok, \(outcomes.count - clean) failed; parts not run: \(skipped.count)"
+      + (skipped.isEmpty ? "" : " (" + skipped.joined(separator: "; ") + ")")
   }
 
   private static func replayAll(_ options: Options) -> String {
@@ -57,6 +67,7 @@ enum Command {
       ("seconds", .decimal(options.seconds)),
       ("seed", .string("0x" + String(options.seed, radix: 16))),
       ("scenarios", .array(outcomes.map(\.json))),
+      ("skipped", .number(outcomes.reduce(0) { $0 + $1.skipped.count })),
       ("replay", .string(replayAll(options))),
     ])
     if path == "-" {

@@ -5,6 +5,7 @@ enum Counter: Int, CaseIterable {
   case claims, failedClaims
   case takes, arrays, puts, caches
   case threads, lateFrees, forks, pools, purges
+  case processes, signals, servedSignals, passedSignals, refusedCalls
 
   /// Its name in the result.
   var name: String { "\(self)" }

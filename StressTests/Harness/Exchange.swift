@@ -51,9 +51,9 @@ final class Mailboxes: Exchange {
   func receive(_ index: Int, _ random: inout SplitMix64) -> Block? { boxes[index].receive() }
 }
 
-/// The kinds take turns, each with every pool. `depth` bounds what is on its way: blocks in each ring.
+/// The kinds take turns. `depth` bounds what is on its way: blocks in each ring.
 func makeExchange(threads: Int, round: Int, depth: Int, _ run: Run) -> any Exchange {
-  round / run.pools.count % 2 == 0
+  run.variant(round, of: 2) == 0
     ? OneWayMesh(threads: threads, capacity: depth) : Mailboxes(threads: threads, capacity: 4 * depth)
 }
 

@@ -25,7 +25,12 @@ enum ForkedChild {
       alarm(UInt32(2 * seconds))  // should the parent be gone
       _exit(body())
     }
-    let deadline = monotonicSeconds() + Double(seconds)
+    return wait(for: child, seconds: Double(seconds))
+  }
+
+  /// Waits for a child of this process, `seconds` at most; then it is killed.
+  static func wait(for child: pid_t, seconds: Double) -> Verdict {
+    let deadline = monotonicSeconds() + seconds
     var status: Int32 = 0
     while true {
       let waited = waitpid(child, &status, WNOHANG)

@@ -81,6 +81,11 @@ final class ItemField: @unchecked Sendable {  // an item's word is its holder's;
     return wasTaken
   }
 
+  /// With nobody in a call: the first item that is taken and nobody's, or somebody's and free.
+  func firstDisagreement() -> Int? {
+    (0..<bitmap.itemCount).first { bitmap.isTaken($0) != (owners[$0] != 0) }
+  }
+
   /// With nobody in a call and everything given back.
   func checkEmpty(_ stress: StressTests.Run) {
     if bitmap.usedCount() != 0 { stress.fail("\(bitmap.usedCount()) items are taken, and nobody has them") }

@@ -4,7 +4,7 @@ struct Options {
   var threads = 8
   var seconds = 60.0
   var seed = UInt64.random(in: 1...UInt64.max)
-  var pools: [PoolKind] = [.shared, .own]
+  var pools = PoolKind.allCases
   var jsonPath: String?
   var wantsList = false
   var wantsHelp = false
@@ -45,11 +45,10 @@ struct Options {
       }
       $0.seed = seed
     },
-    Row(name: "--pool", value: "KIND,…", help: "shared, own, fixed, dense, zeroing, canaries, guards: one a round") {
+    Row(name: "--pool", value: "KIND,…", help: "some of \(PoolKind.names): one a round (default: all)") {
       $0.pools = try $1.split(separator: ",", omittingEmptySubsequences: false).map { name in
         guard let kind = PoolKind(rawValue: String(name)) else {
-          let kinds = PoolKind.allCases.map(\.rawValue).joined(separator: ", ")
-          throw UsageError(message: "--pool takes some of \(kinds), not '\(name)'")
+          throw UsageError(message: "--pool takes some of \(PoolKind.names), not '\(name)'")
         }
         return kind
       }

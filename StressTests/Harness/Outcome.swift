@@ -7,6 +7,8 @@ struct Outcome {
   let rounds: Int
   let operations: UInt64
   let failures: [String]
+  /// What the machine did not allow, and why.
+  let skipped: [String]
   let counters: Counters
   /// The process's peak so far, those of earlier scenarios included.
   let peakBytes: Int
@@ -28,6 +30,7 @@ struct Outcome {
     var text = "\(scenario): \(verdict), \(operations) operations in \(decimal(elapsed)) s, \(rounds) rounds"
     let counts = counters.nonZero.map { "\($0.name) \($0.value)" }.joined(separator: ", ")
     if !counts.isEmpty { text += "\n  \(counts)" }
+    for skipped in skipped { text += "\n  not run: \(skipped)" }
     for failure in failures { text += "\n  failure: \(failure)" }
     if exitCode == .tooFewThreads { text += "\n  ask for at most \(liveThreads): the machine gives no more" }
     if exitCode != .clean { text += "\n  replay: \(replay)" }
@@ -46,6 +49,7 @@ struct Outcome {
       ("rounds", .number(rounds)),
       ("operations", .number(Int(operations))),
       ("failures", .array(failures.map(JSON.string))),
+      ("skipped", .array(skipped.map(JSON.string))),
       (
         "statistics",
         .object(

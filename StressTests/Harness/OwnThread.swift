@@ -1,6 +1,6 @@
 import Glibc
 
-/// A thread that ends at a point that the scenario chooses, which a queue's thread does not.
+/// A thread that begins and ends at points that its maker chooses.
 final class OwnThread {
   private var thread = pthread_t()
 
@@ -22,6 +22,9 @@ final class OwnThread {
   /// Interrupts it. Not after ``join()``.
   func send(_ signal: Int32) { pthread_kill(thread, signal) }
 
+  /// Lets it go on alone. Instead of ``join()``.
+  func detach() { pthread_detach(thread) }
+
   /// Waits until it is gone, its exit handlers included. Once only.
   func join() { pthread_join(thread, nil) }
 
@@ -31,6 +34,8 @@ final class OwnThread {
     init(_ body: @escaping @Sendable () -> Void) { self.body = body }
 
     func run() -> UnsafeMutableRawPointer? {
+      // The run's threads block them, and so do those that they make.
+      for signal in SignalMask.sent { SignalMask.unblock(signal) }
       body()
       return nil
     }
@@ -63,5 +68,26 @@ final class LateWork {
     } else {
       work.release()
     }
+  }
+}
+
+/// Which signals interrupt the calling thread.
+enum SignalMask {
+  /// Those that scenarios send.
+  static var sent: [Int32] { [SIGUSR1, SIGUSR2] }
+
+  /// Whether it was blocked.
+  @discardableResult
+  static func unblock(_ signal: Int32) -> Bool { change(SIG_UNBLOCK, signal) }
+
+  static func block(_ signal: Int32) { change(SIG_BLOCK, signal) }
+
+  @discardableResult
+  private static func change(_ how: Int32, _ signal: Int32) -> Bool {
+    var signals = sigset_t(), before = sigset_t()
+    sigemptyset(&signals)
+    sigaddset(&signals, signal)
+    pthread_sigmask(how, &signals, &before)
+    return sigismember(&before, signal) == 1
   }
 }

@@ -1,11 +1,10 @@
-import Dispatch
 import MempoolCore
 import Synchronization
 
 /// One scenario at work: its threads, its rounds, its clock, and what went wrong.
 ///
-/// N threads are N serial queues, all of which have met at the start line before any begins, so that N are live. A run that gets fewer
-/// is a failure of its own. Between rounds nothing runs, and every pool's invariants are checked.
+/// Its N threads, which last as long as it does, have all met at the start line before any begins a round, so that N are live. A run that gets
+/// fewer is a failure of its own. Between rounds nothing runs, and what every pool has is checked: see Run+Checks.swift.
 final class Run: @unchecked Sendable {  // what threads share is atomic or under `lock`; the rest is the driver's
   let scenario: any Scenario.Type
   let setting: Setting
@@ -16,7 +15,8 @@ final class Run: @unchecked Sendable {  // what threads share is atomic or under
   private let failed = Atomic<Bool>(false)
   private let lock = Lock()
   private var failures: [String] = []
-  private var rounds = 0
+  private var skipped: [String] = []
+  private(set) var rounds = 0
   private var liveThreads: Int
   // Then they may still be counting.
   private var threadsAreStuck = false
@@ -26,6 +26,8 @@ final class Run: @unchecked Sendable {  // what threads share is atomic or under
   private static let failuresKept = 20
 
   init(_ scenario: any Scenario.Type, _ setting: Setting, progress: Progress?) {
+    var setting = setting
+    setting.threads = max(setting.threads, scenario.leastThreads)
     self.scenario = scenario
     self.setting = setting
     self.progress = progress
@@ -50,11 +52,20 @@ final class Run: @unchecked Sendable {  // what threads share is atomic or under
     roundOver.store(true, ordering: .relaxed)
   }
 
+  /// Writes down what this machine does not allow, and why: it is told with the result, and counted.
+  func skip(_ what: String) {
+    lock.withLock { if !skipped.contains(what) { skipped.append(what) } }
+  }
+
+  /// Which of `count` ways of doing it is `round`'s turn: each pass over the pools has all of them, and in as many passes each
+  /// pool has had each.
+  func variant(_ round: Int, of count: Int) -> Int { (round % pools.count + round / pools.count) % count }
+
   /// Runs the scenario for its seconds, or until something is wrong.
   func perform() -> Outcome {
     let started = monotonicSeconds()
     let scenario = self.scenario.init(setting)
-    let queues = workers.indices.map { DispatchQueue(label: "stress.\($0)") }
+    let crew = Crew(count: workers.count)
     do {
       for kind in self.scenario.ownPools ? [.shared] : setting.pools { pools.append((kind, try kind.make())) }
     } catch {
@@ -62,7 +73,8 @@ final class Run: @unchecked Sendable {  // what threads share is atomic or under
     }
 
     let roundSeconds = min(max(setting.seconds / 8, 0.2), 2)
-    while !hasFailed && (rounds < pools.count || monotonicSeconds() - started < setting.seconds) {
+    let leastRounds = max(pools.count, self.scenario.leastRounds)
+    while !hasFailed && (rounds < leastRounds || monotonicSeconds() - started < setting.seconds) {
       let (kind, pool) = pools[rounds % pools.count]
       for worker in workers {
         worker.pool = pool
@@ -70,44 +82,36 @@ final class Run: @unchecked Sendable {  // what threads share is atomic or under
       }
       scenario.prepare(round: rounds, self)
       roundOver.store(false, ordering: .relaxed)
-      if hasFailed || !performRound(scenario, queues, seconds: roundSeconds, started: started) { break }
+      if hasFailed || !performRound(scenario, crew, seconds: roundSeconds, started: started) { break }
       rounds += 1
       if hasFailed { break }
       scenario.settle(self)
+      checkBlocks(in: pool)
       for worker in workers { worker.freeAll() }
-      checkInvariants()
+      checkInvariants(of: pool, kind)
     }
+    checkCounts()
     // After a failure the pools are what is to be looked at, not what is to be trusted.
     if !hasFailed { for (kind, pool) in pools where kind != .shared { pool.destroy() } }
     progress?.clear()
     let outcome = outcome(elapsed: monotonicSeconds() - started)
     // They know this run, which knows them.
-    if !threadsAreStuck { workers = [] }
-    return outcome
-  }
-
-  /// The invariants of every pool, and that nothing is lost in it; only when nothing runs and everything has been freed.
-  private func checkInvariants() {
-    for (kind, pool) in pools where !hasFailed {
-      if !pool.isSound() { fail("the \(kind) pool's invariants do not hold after round \(rounds)") }
-      let statistics = pool.statisticsAtRest()
-      if statistics.allocatedBytes != 0 {
-        fail("the \(kind) pool counts \(statistics.allocatedBytes) bytes after round \(rounds) that nobody has")
-      }
-      if let broken = statistics.brokenInvariant(isQuiescent: true) { fail("the \(kind) pool's statistics: \(broken)") }
+    if !threadsAreStuck {
+      crew.dismiss()
+      workers = []
     }
+    return outcome
   }
 
   /// False when the threads could not be had, or do not come back.
   private func performRound(
-    _ scenario: any Scenario, _ queues: [DispatchQueue], seconds: Double, started: Double
+    _ scenario: any Scenario, _ crew: Crew, seconds: Double, started: Double
   ) -> Bool {
     let line = StartLine(threads: setting.threads)
-    for (worker, queue) in zip(workers, queues) {
-      queue.async {
-        if line.arrive() { scenario.work(worker) }
-        line.leave(worker.index)
-      }
+    let before = workers.map { $0.operations.load(ordering: .relaxed) }
+    crew.perform { [workers] index in
+      if line.arrive() { scenario.work(workers[index]) }
+      line.leave(index)
     }
     liveThreads = line.open(within: 20 * Sanitizer.current.patience)
     guard liveThreads == setting.threads else { return false }
@@ -126,16 +130,28 @@ final class Run: @unchecked Sendable {  // what threads share is atomic or under
       fail("thread \(stuck.map(String.init).joined(separator: ", ")) did not come back: deadlock or endless loop")
       return false
     }
+    for (worker, before) in zip(workers, before) where self.scenario.everyThreadWorks && !hasFailed {
+      if worker.operations.load(ordering: .relaxed) == before {
+        fail("has done nothing in round \(rounds)", in: worker)
+      }
+    }
     return true
   }
 
   private var operations: UInt64 { workers.reduce(0) { $0 + $1.operations.load(ordering: .relaxed) } }
 
-  private func outcome(elapsed: Double) -> Outcome {
+  /// What all threads have counted; nothing while some may still be counting.
+  var counters: Counters {
     var counters = Counters()
     if !threadsAreStuck { for worker in workers { counters.add(worker.counters) } }
+    return counters
+  }
+
+  private func outcome(elapsed: Double) -> Outcome {
     return Outcome(
       scenario: scenario.name, setting: setting, liveThreads: liveThreads, elapsed: elapsed, rounds: rounds,
-      operations: operations, failures: lock.withLock { failures }, counters: counters, peakBytes: peakResidentBytes())
+      operations: operations, failures: lock.withLock { failures }, skipped: lock.withLock { skipped },
+      counters: counters,
+      peakBytes: peakResidentBytes())
   }
 }

@@ -7,6 +7,14 @@ protocol Scenario: AnyObject, Sendable {
   static var summary: String { get }
   /// Whether it makes its own pools, so that going through the kinds of pool says nothing.
   static var ownPools: Bool { get }
+  /// Threads that it needs to be what it is; more than were asked for, if need be.
+  static var leastThreads: Int { get }
+  /// Rounds that it needs to have done all that it does; more than there are kinds of pool, if need be.
+  static var leastRounds: Int { get }
+  /// Whether each thread has something to do; else a few start processes or threads of their own.
+  static var everyThreadWorks: Bool { get }
+  /// What must have been counted in the end: a scenario that did not do what it is there for has shown nothing.
+  static var mustCount: [Counter] { get }
 
   init(_ setting: Setting)
 
@@ -20,6 +28,9 @@ protocol Scenario: AnyObject, Sendable {
 
 extension Scenario {
   static var ownPools: Bool { false }
+  static var leastThreads: Int { 1 }
+  static var leastRounds: Int { 1 }
+  static var everyThreadWorks: Bool { true }
   func prepare(round: Int, _ run: Run) {}
   func settle(_ run: Run) {}
 }
@@ -42,11 +53,16 @@ let scenarios: [any Scenario.Type] = [
   FirstAllocation.self,
   Adoption.self,
   Preempted.self,
+  SignalHandlers.self,
   ReallocPingPong.self,
   CacheChurn.self,
   CacheLifecycle.self,
   PoolLifecycle.self,
   ForkUnderLoad.self,
   Idle.self,
+  Refused.self,
+  Limits.self,
+  WholeLife.self,
+  Settings.self,
   Mixed.self,
 ]

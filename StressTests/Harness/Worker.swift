@@ -33,6 +33,11 @@ final class Worker: @unchecked Sendable {
     return !run.isRoundOver
   }
 
+  /// Counts steps that somebody else has done for it.
+  func count(_ steps: UInt64) {
+    operations.store(operations.load(ordering: .relaxed) &+ steps, ordering: .relaxed)
+  }
+
   /// Whether it holds as much as it may.
   var isFull: Bool { shadow.byteCount >= run.setting.byteBudget / run.setting.threads }
 

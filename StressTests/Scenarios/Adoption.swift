@@ -5,6 +5,7 @@
 final class Adoption: Scenario {
   static let name = "adoption"
   static let summary = "blocks freed while the page that they lie in is adopted and allocated from"
+  static let mustCount: [Counter] = [.allocations, .threads, .remoteFrees]
 
   private let visitors: Visitors
   private let threads: Int

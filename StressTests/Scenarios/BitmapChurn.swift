@@ -9,6 +9,8 @@ final class BitmapChurn: Scenario {
   static let name = "bitmap"
   static let summary = "runs and whole cells of a growing bitmap, whose hints must agree with its cells in the end"
   static let ownPools = true
+  static let leastRounds = 2
+  static let mustCount: [Counter] = [.claims, .failedClaims]
 
   private let threads: Int
   private nonisolated(unsafe) var field: ItemField
@@ -106,6 +108,9 @@ final class BitmapChurn: Scenario {
   }
 
   private func checkAgreement(_ worker: Worker) {
+    if let index = field.firstDisagreement() {
+      worker.run.fail("item \(index) is taken, and nobody has it, or the other way round", in: worker)
+    }
     if !field.bitmap.checkInvariants() {
       worker.run.fail("the bitmap's invariants do not hold in mid-round", in: worker)
     }

@@ -4,6 +4,7 @@ import MempoolCore
 final class CacheChurn: Scenario {
   static let name = "cache-churn"
   static let summary = "items and arrays of a slab cache change hands while it shrinks and its threads exit"
+  static let mustCount: [Counter] = [.takes, .arrays, .puts, .handoffs]
 
   private let threads: Int
   private nonisolated(unsafe) var exchange: any Exchange
@@ -16,7 +17,8 @@ final class CacheChurn: Scenario {
 
   func prepare(round: Int, _ run: Run) {
     exchange = makeExchange(threads: threads, round: round, depth: 64, run)
-    items = CacheItems(in: run.workers[0].pool, &run.workers[0].random, run)
+    let first = run.workers[0]
+    items = CacheItems(in: first.pool, mayExhaust: first.poolMayExhaust, &first.random, run)
   }
 
   func work(_ worker: Worker) {
@@ -59,11 +61,11 @@ final class CacheChurn: Scenario {
   func settle(_ run: Run) {
     guard let items else { return }
     bringHome(exchange, run)
-    items.check(run)
+    items.check(run, out: run.workers.flatMap(\.shadow.blocks))
     for worker in run.workers {
       while !run.hasFailed, let block = worker.shadow.takeLast() { items.put(block, worker) }
     }
-    items.check(run)
+    if !run.hasFailed { items.check(run, out: []) }
     // Aborts when an item is still out. The threads' leases and table entries go stale here.
     if !run.hasFailed { items.cache.destroy() }
   }

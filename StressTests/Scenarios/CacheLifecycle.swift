@@ -8,6 +8,7 @@ import MempoolCore
 final class CacheLifecycle: Scenario {
   static let name = "cache-lifecycle"
   static let summary = "slab caches are destroyed and made again at the same address while threads keep stale leases"
+  static let mustCount: [Counter] = [.caches, .takes, .puts]
 
   private let places: [Place]
 
@@ -45,8 +46,9 @@ final class CacheLifecycle: Scenario {
       if !hasCache {
         place.lock.withWriteLock {
           if place.items == nil {
-            place.items = CacheItems(in: worker.pool, &worker.random, worker.run)
-            worker.counters[.caches] += 1
+            place.items = CacheItems(
+              in: worker.pool, mayExhaust: worker.poolMayExhaust, &worker.random, worker.run)
+            if place.items != nil { worker.counters[.caches] += 1 }
           }
         }
       } else if worker.random.oneIn(64) {
@@ -73,8 +75,8 @@ final class CacheLifecycle: Scenario {
   /// With nobody else in the place.
   private func destroy(_ place: Place, _ worker: Worker) {
     guard let items = place.items, !worker.run.hasFailed else { return }
-    items.check(worker.run)
-    while let block = place.mailbox.receive() { items.put(block, worker) }
+    while let block = place.mailbox.receive() { place.tables[worker.index].add(block) }
+    items.check(worker.run, out: place.tables.flatMap(\.blocks))
     for i in place.tables.indices {
       while let block = place.tables[i].takeLast() { items.put(block, worker) }
     }

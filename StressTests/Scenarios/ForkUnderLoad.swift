@@ -8,6 +8,7 @@ import MempoolCore
 final class ForkUnderLoad: Scenario {
   static let name = "fork"
   static let summary = "fork while other threads are in mid-operation; the child frees, allocates and exits"
+  static let mustCount: [Counter] = [.forks, .allocations]
 
   private static let forkLimit = 500
   private let threads: Int

@@ -4,6 +4,7 @@
 final class HandOver: Scenario {
   static let name = "hand-over"
   static let summary = "all blocks of a thread are freed by another, while it sleeps and when it has exited"
+  static let mustCount: [Counter] = [.allocations, .threads, .remoteFrees]
 
   private let visitors: Visitors
   private let threads: Int

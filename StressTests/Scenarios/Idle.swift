@@ -3,13 +3,16 @@ import MempoolCore
 
 /// A burst, and then nobody calls anything: what the burst took must go back to the system, and be there for the next one.
 ///
-/// By the purger after a delay of 20 ms, at once by whoever frees it, or by a call of `purge()`: two rounds each. With
+/// By the purger after a delay of 20 ms, at once by whoever frees it, or by a call of `purge()`: two rounds each. Then it must stay so for an
+/// eighth of the scenario's seconds, at most a minute, and nobody, the purger included, may do anything worth mentioning. With
 /// `MEMPOOL_PURGE_THREAD=0` in the environment, and for a single thread, there is no purger: what is beyond a budget is lent to
 /// the system at once, and what stays lent goes when somebody comes by after the delay.
 final class Idle: Scenario {
   static let name = "idle"
   static let summary = "after a burst nobody calls anything, and its memory must go back to the system"
   static let ownPools = true
+  static let leastRounds = 6
+  static let mustCount: [Counter] = [.allocations, .frees, .purges]
 
   private let threads: Int
   private let hasPurger: Bool
@@ -69,10 +72,28 @@ final class Idle: Scenario {
       run.fail(
         "\(idleBytes(pool)) bytes are kept after a burst, with a delay of \(delay) ms; at most \(mostBytes) should be")
     }
-    if !pool.isSound() { run.fail("the pool's invariants do not hold") }
+    stayIdle(pool, seconds: min(60, run.setting.seconds / 8), run)
+    if !pool.checkInvariants() { run.fail("the pool's invariants do not hold") }
     guard round % 2 == 1, !run.hasFailed else { return }
     pool.destroy()
     self.pool = nil
+  }
+
+  private func stayIdle(_ pool: MemoryPoolPointer, seconds: Double, _ run: Run) {
+    let kept = idleBytes(pool), before = processorSeconds(), over = monotonicSeconds() + seconds
+    while monotonicSeconds() < over { usleep(useconds_t(min(seconds, 1) * 1e6)) }
+    let used = processorSeconds() - before
+    // A twentieth, and what a sanitizer does in the background.
+    if used > seconds / 20 + 0.1 { run.fail("\(used) s of processor time were used in \(seconds) s of idling") }
+    if idleBytes(pool) > max(kept, mostBytes) {
+      run.fail("\(idleBytes(pool)) bytes are kept, and were \(kept), after idling")
+    }
+  }
+
+  private func processorSeconds() -> Double {
+    var used = timespec()
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used)
+    return Double(used.tv_sec) + Double(used.tv_nsec) / 1e9
   }
 
   private func idleBytes(_ pool: MemoryPoolPointer) -> Int {

@@ -9,6 +9,8 @@ final class LastSlot: Scenario {
   static let name = "last-slot"
   static let summary = "one free item in a bitmap, one in a slab cache, one run in a pool, and all threads after it"
   static let ownPools = true
+  static let leastRounds = 3
+  static let mustCount: [Counter] = [.claims, .takes, .allocations, .exhausted]
 
   private static let runBytes = 100_000
   private static let itemBytes = 2000
@@ -121,6 +123,9 @@ final class LastSlot: Scenario {
       guard let last = take(driver) else { return run.fail("the last run is lost") }
       if take(driver) != nil { return run.fail("there are two last runs") }
       giveBack(last, driver)
+    }
+    if case .cache(let cache) = source, Int(cache.statistics().liveItems) != others.count {
+      return run.fail("a cache counts \(cache.statistics().liveItems) items that are out, not \(others.count)")
     }
     while let block = others.popLast() { giveBack(block, driver) }
     if case .cache(let cache) = source, !cache.destroyIfUnused() {

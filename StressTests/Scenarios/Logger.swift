@@ -5,6 +5,7 @@
 final class Logger: Scenario {
   static let name = "logger"
   static let summary = "one thread frees what all others allocate, and never allocates itself"
+  static let mustCount: [Counter] = [.allocations, .handoffs, .remoteFrees]
 
   private let visitors: Visitors
   private let threads: Int
@@ -18,7 +19,7 @@ final class Logger: Scenario {
 
   func prepare(round: Int, _ run: Run) {
     rings = (0..<threads).map { OneWayRing(sender: $0, capacity: 512) }
-    hasHeap = round / run.pools.count % 2 == 1
+    hasHeap = run.variant(round, of: 2) == 1
   }
 
   func work(_ worker: Worker) {

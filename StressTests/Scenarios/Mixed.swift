@@ -6,6 +6,7 @@ import MempoolCore
 final class Mixed: Scenario {
   static let name = "mixed"
   static let summary = "everything that a program does, at once"
+  static let mustCount: [Counter] = [.allocations, .reallocations, .handoffs, .remoteFrees]
 
   private let threads: Int
   private nonisolated(unsafe) var exchange: any Exchange
@@ -19,7 +20,7 @@ final class Mixed: Scenario {
 
   func prepare(round: Int, _ run: Run) {
     exchange = makeExchange(threads: threads, round: round, depth: 16, run)
-    meeting = round / (2 * run.pools.count) % 2 == 1 ? Meeting(threads: threads) : nil
+    meeting = run.variant(round, of: 4) >= 2 ? Meeting(threads: threads) : nil
   }
 
   func work(_ worker: Worker) {
@@ -30,7 +31,8 @@ final class Mixed: Scenario {
     repeat {
       for _ in 0..<worker.random.within(1...2000) where worker.step() { act(worker) }
     } while meeting.meet(worker) {
-      if !worker.pool.isSound() {
+      worker.run.checkBlocks(in: worker.pool, someOnTheirWay: true)
+      if !worker.pool.checkInvariants() {
         worker.run.fail("the pool's invariants do not hold in mid-round", in: worker)
       }
     }

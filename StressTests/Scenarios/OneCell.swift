@@ -8,6 +8,8 @@ final class OneCell: Scenario {
   static let name = "one-cell"
   static let summary = "claims against frees on one cell, by compare-and-swap and by exchange"
   static let ownPools = true
+  static let leastRounds = 4
+  static let mustCount: [Counter] = [.claims, .failedClaims]
 
   private let threads: Int
   private nonisolated(unsafe) var field: ItemField

@@ -9,6 +9,8 @@ final class PoolLifecycle: Scenario {
   static let name = "pool-lifecycle"
   static let summary = "pools are made, shared and destroyed while threads keep stale table entries"
   static let ownPools = true
+  static let leastThreads = 32
+  static let mustCount: [Counter] = [.pools, .allocations, .remoteFrees]
 
   private static let bufferBytes = 8 << 20
   private let places: [Place]
@@ -89,6 +91,7 @@ final class PoolLifecycle: Scenario {
     case 3: options.smallObjects = .dense
     default: break
     }
+    options.hardening = [.off, .off, .zeroing, .canaries, .guards].randomElement(using: &worker.random)!
     if worker.random.oneIn(2) { options.maxRetries = 0 }
     do {
       place.pool = try .create(options)
@@ -107,10 +110,14 @@ final class PoolLifecycle: Scenario {
       for block in place.tables[i].blocks where !worker.check(block, "before destroy") { return }
     }
     guard pool.checkInvariants() else { return worker.run.fail("a pool's invariants do not hold", in: worker) }
-    if worker.random.oneIn(2) {
-      for i in place.tables.indices where worker.random.oneIn(2) {
-        while let block = place.tables[i].takeLast() { worker.free(block) }
-      }
+    // None, all, or some.
+    let choice = worker.random.below(4)
+    for i in place.tables.indices where choice == 1 || choice > 1 && worker.random.oneIn(2) {
+      while let block = place.tables[i].takeLast() { worker.free(block) }
+    }
+    let left = pool.statisticsAtRest().allocatedBytes, held = place.tables.reduce(0) { $0 + $1.byteCount }
+    if left < held || choice == 1 && left != 0 {
+      return worker.run.fail("a pool counts \(left) bytes, and \(held) are held", in: worker)
     }
     for i in place.tables.indices { place.tables[i].forgetAll() }
     pool.destroy()

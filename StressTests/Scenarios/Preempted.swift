@@ -1,4 +1,5 @@
 import Glibc
+import Synchronization
 
 /// Many more threads than processors, and signals that hold one or the other up wherever it is: in the middle of an allocation, of a
 /// free, of a claim that it may have to roll back. The others must go on meanwhile.
@@ -7,6 +8,7 @@ import Glibc
 final class Preempted: Scenario {
   static let name = "preempted"
   static let summary = "more threads than processors, held up by signals in mid-operation while the others go on"
+  static let mustCount: [Counter] = [.allocations, .threads, .signals, .servedSignals, .remoteFrees]
 
   private static let helpers = 3
   private let visitors: Visitors
@@ -20,10 +22,15 @@ final class Preempted: Scenario {
     Self.holdUpOnSignal()
   }
 
+  // Threads that were held up, since the last round.
+  private static let heldUp = Atomic<Int>(0)
+
   private static func holdUpOnSignal() {
+    heldUp.store(0, ordering: .relaxed)
     var action = sigaction()
     action.__sigaction_handler.sa_handler = { _ in
       let saved = errno
+      Preempted.heldUp.wrappingAdd(1, ordering: .relaxed)
       var pause = timespec(tv_sec: 0, tv_nsec: 300_000)
       nanosleep(&pause, nil)
       errno = saved
@@ -44,7 +51,10 @@ final class Preempted: Scenario {
     }
     while worker.step() {
       act(worker, worker.index)
-      if worker.random.oneIn(64) { helpers.randomElement(using: &worker.random)?.thread.send(SIGUSR2) }
+      if worker.random.oneIn(64), let helper = helpers.randomElement(using: &worker.random) {
+        helper.thread.send(SIGUSR2)
+        worker.counters[.signals] += 1
+      }
     }
     for (thread, visitor) in helpers {
       thread.join()
@@ -69,5 +79,8 @@ final class Preempted: Scenario {
     }
   }
 
-  func settle(_ run: Run) { bringHome(boxes, run) }
+  func settle(_ run: Run) {
+    run.workers[0].counters[.servedSignals] += UInt64(Self.heldUp.exchange(0, ordering: .relaxed))
+    bringHome(boxes, run)
+  }
 }

@@ -5,6 +5,7 @@
 final class ProducerConsumer: Scenario {
   static let name = "producer-consumer"
   static let summary = "half of the threads only allocate, half only free"
+  static let mustCount: [Counter] = [.allocations, .handoffs, .remoteFrees]
 
   private let threads: Int
   // rings[i] is filled by thread i, when it is a producer.

@@ -2,6 +2,7 @@
 final class ReallocPingPong: Scenario {
   static let name = "realloc-ping-pong"
   static let summary = "blocks are resized by whoever receives them, from class to class to span and back"
+  static let mustCount: [Counter] = [.reallocations, .moves, .handoffs]
 
   private let threads: Int
   private nonisolated(unsafe) var exchange: any Exchange

@@ -4,6 +4,7 @@
 final class RemoteFrees: Scenario {
   static let name = "remote-frees"
   static let summary = "one thread's cells, freed by three others at once while it allocates from them"
+  static let mustCount: [Counter] = [.allocations, .handoffs, .remoteFrees]
 
   private static let teamSize = 4
   private let threads: Int

@@ -4,6 +4,7 @@
 final class ShortThreads: Scenario {
   static let name = "short-threads"
   static let summary = "thousands of threads that each allocate once; their heaps must serve the next ones"
+  static let mustCount: [Counter] = [.allocations, .threads, .remoteFrees]
 
   private static let most = 8
   private let visitors: Visitors

@@ -4,6 +4,7 @@
 final class SlabChurn: Scenario {
   static let name = "slab-churn"
   static let summary = "slabs fill and empty while their items are handed between threads"
+  static let mustCount: [Counter] = [.allocations, .handoffs, .remoteFrees]
 
   private let threads: Int
   private nonisolated(unsafe) var exchange: any Exchange

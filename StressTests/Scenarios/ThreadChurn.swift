@@ -9,6 +9,7 @@ import MempoolCore
 final class ThreadChurn: Scenario {
   static let name = "thread-churn"
   static let summary = "short threads leave live blocks behind; their heaps are abandoned, adopted and drained"
+  static let mustCount: [Counter] = [.allocations, .threads, .remoteFrees, .lateFrees]
 
   private let visitors: Visitors
   private let threads: Int
@@ -20,7 +21,7 @@ final class ThreadChurn: Scenario {
   }
 
   func prepare(round: Int, _ run: Run) {
-    meeting = round / run.pools.count % 2 == 1 ? Meeting(threads: threads) : nil
+    meeting = run.variant(round, of: 2) == 1 ? Meeting(threads: threads) : nil
   }
 
   func work(_ worker: Worker) {
@@ -31,7 +32,8 @@ final class ThreadChurn: Scenario {
     repeat {
       for _ in 0..<worker.random.within(1...4) where worker.step() && !worker.run.hasFailed { receiveVisitor(worker) }
     } while meeting.meet(worker) {
-      if !worker.pool.isSound() {
+      worker.run.checkBlocks(in: worker.pool)
+      if !worker.pool.checkInvariants() {
         worker.run.fail("the pool's invariants do not hold in mid-round", in: worker)
       }
     }

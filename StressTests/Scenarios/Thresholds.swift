@@ -7,6 +7,7 @@ import MempoolCore
 final class Thresholds: Scenario {
   static let name = "thresholds"
   static let summary = "sizes just above and below classes, powers of two, fragments, pages and spans"
+  static let mustCount: [Counter] = [.allocations, .reallocations, .remoteFrees]
 
   private static let edges: [Int] =
     (0..<SizeClass.count).map { Int(SizeClass.itemSize($0)) } + (0...18).map { 1 << $0 }

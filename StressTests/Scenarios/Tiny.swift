@@ -8,6 +8,8 @@ final class Tiny: Scenario {
   static let name = "tiny"
   static let summary = "bitmaps of two items, a cache of two pages, a pool of one size class and a few slabs"
   static let ownPools = true
+  static let leastRounds = 3
+  static let mustCount: [Counter] = [.claims, .takes, .allocations, .exhausted, .threads]
 
   private static let itemBytes = 20_000
   private static let objectBytes = 3800

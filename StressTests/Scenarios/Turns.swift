@@ -3,6 +3,8 @@
 final class Turns: Scenario {
   static let name = "turns"
   static let summary = "threads take turns at 150 MB of work; the pool must not grow to as much for each"
+  static let leastThreads = 20
+  static let mustCount: [Counter] = [.allocations, .frees]
 
   private static let workBytes = Sanitizer.current == .none ? 150_000_000 : 50_000_000
 
