@@ -61,7 +61,8 @@ final class Mixed: Scenario {
       }
       burst.shuffle(using: &worker.random)
       for block in burst { worker.free(block) }
-    case 3..<200:
+    case 3: if worker.random.oneIn(8) { _ = worker.pool.statistics() }
+    case 4..<200:
       guard let block = worker.shadow.takeAny(&worker.random) else { return }
       if let resized = worker.reallocate(block, max(1, Sizes.any(&worker.random))) { worker.shadow.add(resized) }
     case 200..<300:

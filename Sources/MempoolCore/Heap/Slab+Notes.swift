@@ -63,14 +63,11 @@ extension UnsafeMutablePointer where Pointee == Slab {
     deallocate(item, call)
   }
 
-  /// Items given back and not free yet, of the first `count`. For statistics: where notes lie comes from the caller, who cannot trust
-  /// the record.
-  func givenBackCount(_ count: UInt, notesWord: UInt) -> UInt {
-    let words = UnsafeMutableRawPointer(self).assumingMemoryBound(to: UInt.self) + Slab.linksWord + Int(notesWord)
-    let notes = UnsafeMutableRawPointer(words).assumingMemoryBound(to: UInt16.self)
+  /// Items given back and not free yet.
+  var givenBackCount: UInt {
     var found: UInt = 0
-    for item in 1...Int(max(count, 1)) {
-      let note = mp_load16_relaxed(notes + item)
+    for item in 1..<UInt(pointee.itemCount) + 1 {
+      let note = note(item)
       if note == Self.moving || note == Self.quarantined { found &+= 1 }
     }
     return found

@@ -192,7 +192,7 @@ extension UnsafeMutablePointer where Pointee == Slab {
     for page in 0..<pages {
       let entry = segment.entry(of: run.address + page << Page.shift)
       entry.base.storeRelaxed(slab.pointee.base)
-      entry.slab.storeRelaxed(UInt(bitPattern: slab))
+      entry.slab.storeRelease(UInt(bitPattern: slab))  // release: pairs with the acquire in keptSlab
       entry.heap.storeRelaxed(UInt(bitPattern: heap))
       entry.reciprocal.storeRelaxed(reciprocal)
     }

@@ -4,8 +4,8 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   // Counters are read one after the other while threads change them: a part may be larger than its whole for a moment. So sums
   // wrap and differences end at 0: a trap would end the process of somebody who only wanted to know.
 
-  /// What this pool has counted so far. Any thread, any time; costs a walk over the accessible pages and the heaps, takes no
-  /// lock, and never follows what another thread may take away: records stay readable until the pool is destroyed.
+  /// What this pool has counted so far. Any thread, any time; costs a walk over the accessible pages and the heaps. Holds the lock that
+  /// making a slab takes, for one slab at a time.
   public func statistics() -> PoolStatistics {
     var statistics = PoolStatistics()
     statistics.readSystemCounters()
@@ -51,9 +51,9 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       if segment.pointee.touched.advanced(by: Int(page / 64)).loadRelaxed() >> (page % 64) & 1 != 0 { touched &+= 1 }
       let entry = segment.entry(page)
       if entry.isSlab {
-        guard let record = entry.slab.loadPointerRelaxed() else { continue }
-        let slab = record.assumingMemoryBound(to: Slab.self)
-        if slab.address == segment.address(ofPage: page) { count(slab, entry, into: &statistics) }
+        segment.arena.withRecordsKept {
+          if let slab = entry.keptSlab, slab.address == segment.address(ofPage: page) { count(slab, into: &statistics) }
+        }
         continue
       }
       let kind = entry.kind
@@ -92,22 +92,16 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     statistics.claimLostSwaps &+= segment.wait.lostSwaps
   }
 
-  private func count(_ slab: SlabPointer, _ entry: PageEntryPointer, into statistics: inout PoolStatistics) {
+  // While its record stays a slab's: what does not change in it may be read, and the links and cells, which do, are atomic.
+  private func count(_ slab: SlabPointer, into statistics: inout PoolStatistics) {
     let sizeClass = Int(slab.pointee.sizeClass), heap = slab.pointee.heap
-    // A record on its way to its next use holds anything.
-    guard sizeClass < SizeClass.count, entry.isSlab, entry.heap.loadRelaxed() == UInt(bitPattern: heap) else { return }
-    // Nothing in it is followed: where links and cells lie comes from class and size.
-    let itemSize = SizeClass.itemSize(sizeClass), pages = min(slab.pointee.pageCount, 4)
-    let (capacity, links, cells) = SlabPointer.shape(itemSize, pages: pages)
+    let itemSize = slab.pointee.itemSize, capacity = UInt(slab.pointee.itemCount)
     var taken: UInt = 0, uncollected: UInt = 0
-    for item in 1...max(capacity, 1) where slab.link(item) == SlabPointer.taken { taken &+= 1 }
-    for index in 0..<Int(cells) {
-      let cell = AtomicPointer(slab, word: Slab.linksWord + Int(links) + index)
-      uncollected &+= UInt((~cell.loadRelaxed()).nonzeroBitCount)
-    }
+    for item in 1...capacity where slab.link(item) == SlabPointer.taken { taken &+= 1 }
+    for index in 0..<slab.cellCount { uncollected &+= UInt((~slab.cell(index << 6).loadRelaxed()).nonzeroBitCount) }
     let pushed = uncollected
-    if isHardened { uncollected &+= slab.givenBackCount(capacity, notesWord: links &+ cells) }
-    let live = taken.minus(uncollected), pageBytes = pages << Page.shift
+    if slab.isHardened { uncollected &+= slab.givenBackCount }
+    let live = taken.minus(uncollected), pageBytes = slab.byteCount
     statistics.classes[sizeClass].slabs &+= 1
     statistics.classes[sizeClass].capacity &+= capacity
     statistics.classes[sizeClass].liveItems &+= live

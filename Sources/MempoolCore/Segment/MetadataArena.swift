@@ -74,6 +74,9 @@ extension UnsafeMutablePointer where Pointee == MetadataArena {
     mutex.unlock()
   }
 
+  /// Runs `body` while no block is given back or handed out: what is a record stays one.
+  func withRecordsKept(_ body: () -> Void) { mutex.withLock(body) }
+
   private func list(_ size: UInt) -> Int {
     let index = Int(size / MetadataArena.alignment)
     return index < pointee.free.count ? index : 0
