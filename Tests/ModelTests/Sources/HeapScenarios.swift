@@ -170,6 +170,21 @@ let heapScenarios: [Scenario] = [
     ],
     setUp: holding(3, by: 3, owners: 4) { Bench.as_(3) { Bench.end() } }, check: Bench.check, bound: 4, fullBound: 5),
   Scenario(
+    name: "beside", summary: "others free in the current slab, of a heap that its thread has adopted, which looks at that heap's news, too",
+    bodies: [
+      { _ = Bench.sureTake(Bench.large) },
+      {
+        Bench.give(items[0])
+        Bench.give(items[1])
+      },
+      { Bench.give(items[2]) },
+    ],
+    setUp: holding(3, by: 3, owners: 4) {
+      Bench.as_(3) { Bench.end() }
+      _ = Bench.hold(1, Bench.large)
+      Bench.pool.threadHeap()!.samples.storeRelaxed(63)
+    }, check: Bench.check, bound: 4, fullBound: 6),
+  Scenario(
     name: "stopped-freer", summary: "a thread is stopped anywhere in a free; the owner and another go on",
     bodies: [
       {
