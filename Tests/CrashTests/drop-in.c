@@ -2,43 +2,11 @@
 #define _GNU_SOURCE
 #include "objects.h"
 
-#include <malloc.h>
+enum { subjectBytes = 200 };
+#include "libc-names.h"
 
-extern void *reallocf(void *, size_t) __attribute__((weak));
-extern int reallocarr(void *, size_t, size_t) __attribute__((weak));
-extern void free_sized(void *, size_t) __attribute__((weak));
-extern void free_aligned_sized(void *, size_t, size_t) __attribute__((weak));
-extern size_t malloc_size(const void *) __attribute__((weak));
-extern void vfree(void *) __attribute__((weak));
-extern void cfree(void *) __attribute__((weak));
-extern void __libc_free(void *);
-extern void __libc_cfree(void *) __attribute__((weak));
-extern void *__libc_realloc(void *, size_t);
-
-static void *allocate(size_t size) { return malloc(size); }
-static void release(void *p) { free(p); }
-static void *allocateAligned(size_t alignment, size_t size) { return aligned_alloc(alignment, size); }
-static void *resize(void *p, size_t size) { return realloc(p, size); }
-
-#define CALLS(name, expression) \
-  static void call_##name(void *p) { (void)(expression); }
-CALLS(free, (free(p), 0))
-CALLS(realloc, hide(realloc(p, 300)))
-CALLS(realloc_to_less, hide(realloc(p, 1)))
-CALLS(realloc_to_0, hide(realloc(p, 0)))
-CALLS(reallocarray, hide(reallocarray(p, 3, 100)))
-CALLS(reallocf, hide(reallocf(p, 300)))
-CALLS(reallocarr, reallocarr(&p, 3, 100))
-CALLS(reallocarr_to_0, reallocarr(&p, 0, 100))
 CALLS(malloc_usable_size, malloc_usable_size(p))
 CALLS(malloc_size, malloc_size(p))
-CALLS(free_sized, (free_sized(p, 200), 0))
-CALLS(free_aligned_sized, (free_aligned_sized(p, 1, 200), 0))
-CALLS(cfree, (cfree(p), 0))
-CALLS(vfree, (vfree(p), 0))
-CALLS(libc_free, (__libc_free(p), 0))
-CALLS(libc_cfree, (__libc_cfree(p), 0))
-CALLS(libc_realloc, hide(__libc_realloc(p, 300)))
 
 static const Call calls[] = {
     {"free", call_free, 0},

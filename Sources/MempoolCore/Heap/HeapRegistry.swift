@@ -33,15 +33,14 @@ extension UnsafeMutablePointer where Pointee == HeapRegistry {
     let words = (capacity + 63) / 64
     let total = words * UInt(1 + SizeClass.count) + words * 64
     // From the first segment, which goes if the pool cannot start: a further one would stay.
-    let first: (UInt) -> UInt? = { segments.newest?.allocateMetadata($0) }
-    guard let block = first(total * 8) else { return false }
+    guard let first = segments.newest, let block = first.allocateMetadata(total * 8) else { return false }
     let owned = AtomicPointer(address: block)
     initialize(
       to: HeapRegistry(
         segments: segments, capacity: words * 64, owned: owned,
         table: owned.advanced(by: Int(words) * (1 + SizeClass.count)), hints: owned.advanced(by: Int(words)),
         hardening: hardening, secret: hardening == .off ? 0 : mp_random_word()))
-    return make(from: first) != nil
+    return make(in: first) != nil
   }
 
   private func word(_ bits: AtomicPointer, _ index: UInt) -> AtomicPointer { bits.advanced(by: Int(index / 64)) }
@@ -51,14 +50,14 @@ extension UnsafeMutablePointer where Pointee == HeapRegistry {
   }
 
   func heap(_ index: UInt) -> ThreadHeapPointer? {
-    // acquire: pairs with the release in make(from:)
+    // acquire: pairs with the release in make(in:)
     pointee.table.advanced(by: Int(index)).loadPointerAcquire()?.assumingMemoryBound(to: ThreadHeap.self)
   }
 
   var late: ThreadHeapPointer { heap(0).unsafelyUnwrapped }
 
   /// The number of heaps that exist.
-  var count: UInt { createdCount.loadAcquire() }  // acquire: pairs with the release in make(from:)
+  var count: UInt { createdCount.loadAcquire() }  // acquire: pairs with the release in make(in:)
 
   func isOwned(_ index: UInt) -> Bool { word(pointee.owned, index).loadRelaxed() & bit(index) != 0 }
 
@@ -120,14 +119,15 @@ extension UnsafeMutablePointer where Pointee == HeapRegistry {
     return nil
   }
 
-  private func make() -> ThreadHeapPointer? { make { pointee.segments.allocateRecord($0) } }
-
-  private func make(from memory: (UInt) -> UInt?) -> ThreadHeapPointer? {
+  // In this segment alone, or in any.
+  private func make(in segment: SegmentPointer? = nil) -> ThreadHeapPointer? {
     creation.lock()
     defer { creation.unlock() }
     let index = createdCount.loadRelaxed()
     guard index < pointee.capacity else { return nil }
-    guard let block = memory(ThreadHeapPointer.recordByteCount) else { return nil }
+    let byteCount = ThreadHeapPointer.recordByteCount
+    guard let block = segment.map({ $0.allocateMetadata(byteCount) }) ?? pointee.segments.allocateRecord(byteCount)
+    else { return nil }
     let heap = UnsafeMutableRawPointer(bitPattern: block).unsafelyUnwrapped.assumingMemoryBound(to: ThreadHeap.self)
     heap.start(self, index: index)
     _ = tryAdopt(index)
