@@ -67,7 +67,7 @@ extension UnsafeMutablePointer where Pointee == PageEntry {
     let before = slab.loadAcquire()  // acquire: pairs with the release in make(_:pages:in:for:_:_:)
     // Once more, as the page may be given back, and become something else, in between.
     guard isSlab, slab.loadRelaxed() == before else { return nil }
-    return UnsafeMutablePointer(bitPattern: before)
+    return UnsafeMutablePointer<Slab>(bitPattern: before)
   }
 
   /// What the page is, unless it is a slab.
