@@ -27,14 +27,22 @@
     @Option(help: ArgumentHelp("Draws other sizes and another order of frees.", valueName: "n"))
     var seed: UInt64 = 1
 
+    @Option(
+      help: ArgumentHelp(
+        "Measures a kind of pool against its original's claims instead: \(Families.names).", valueName: "name"))
+    var family: String?
+
     @Flag(help: "As JSON.")
     var json = false
 
-    @Flag(help: "Exit with 1 when the pool is slower in some phase.")
+    @Flag(help: "Exit with 1 when the pool is slower in some phase, or a family misses a bound.")
     var check = false
 
     func validate() throws {
       guard (1...1_000_000).contains(rounds) else { throw ValidationError("--rounds \(rounds): from 1 to 1000000.") }
+      if let family, Families.named(family) == nil {
+        throw ValidationError("--family \(family): one of \(Families.names).")
+      }
       guard (1...1_000_000).contains(cycles) else { throw ValidationError("--cycles \(cycles): from 1 to 1000000.") }
     }
 
@@ -42,6 +50,7 @@
       if ProcessInfo.processInfo.environment["LD_PRELOAD"]?.isEmpty == false {
         warn("something is preloaded: what is called libc below may be another allocator")
       }
+      if let family = family.flatMap(Families.named) { return try run(family) }
       let plan = BenchmarkPlan(
         threadCounts: threads.values, sizes: sizes.range, roundCount: rounds, cycleCount: cycles, seed: seed)
       let progress = ProgressLine()
@@ -56,6 +65,15 @@
       let report = BenchmarkReport(plan: plan, results: results)
       print(json ? try report.json() : report.text)
       if check && !results.allSatisfy(\.isAtLeastAsFast) { throw ExitCode(1) }
+    }
+
+    private func run(_ family: any FamilyBenchmark.Type) throws {
+      let progress = ProgressLine()
+      let rows = orEnd { () throws(Failure) in try family.run(progress: progress.show) }
+      progress.clear()
+      let report = FamilyReport(family: family.name, summary: family.summary, rows: rows)
+      print(json ? try report.json() : report.text)
+      if check && !report.isMet { throw ExitCode(1) }
     }
   }
 
