@@ -5,6 +5,7 @@
 /// model. Nothing of it stays.
 public enum Fuzz: UInt8, CaseIterable, Sendable {
   case poolInBuffer, densePool, fixedPool, elasticPool, sharedPool, cache, bitmap, hintedBitmap, environment, options
+  case bufferPool
 
   /// Which driver reads an input that begins with this byte.
   public init(firstByte: UInt8) { self = Self.allCases[Int(firstByte) % Self.allCases.count] }
@@ -44,6 +45,7 @@ public enum Fuzz: UInt8, CaseIterable, Sendable {
     case .hintedBitmap: try HintedBitmapDriver.run(input)
     case .environment: try EnvironmentDriver.run(input)
     case .options: try OptionsDriver.run(input)
+    case .bufferPool: try BufferPoolDriver.run(input)
     }
   }
 }

@@ -14,6 +14,8 @@ public enum PoolError: Error, Equatable, Sendable {
   case lockFailed(errno: Int32)
   /// A size, alignment or count that no pool can have: negative, overflowing, or not a power of two.
   case invalidArgument
+  /// The lock that a pool was given, a ``LockHook``, was not to be had.
+  case lockRefused
 }
 
 extension PoolError: CustomStringConvertible {
@@ -24,6 +26,7 @@ extension PoolError: CustomStringConvertible {
     case .reservationFailed(let errno): "the system refused the memory (errno \(errno))"
     case .lockFailed(let errno): "the memory could not be locked (errno \(errno); see ulimit -l)"
     case .invalidArgument: "a size, alignment or count that no pool can have"
+    case .lockRefused: "the pool's lock was refused"
     }
   }
 }

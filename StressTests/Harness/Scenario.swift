@@ -58,6 +58,7 @@ let scenarios: [any Scenario.Type] = [
   CacheChurn.self,
   CacheLifecycle.self,
   PoolLifecycle.self,
+  LockedBufferPools.self,
   ForkUnderLoad.self,
   Idle.self,
   Refused.self,

@@ -278,6 +278,144 @@ void mp_pool_stats_read(mp_pool_t *pool, mp_stats_t *stats);
 int mp_stats_print(int descriptor, int json);
 int mp_pool_stats_print(mp_pool_t *pool, int descriptor, int json);
 
+/* --- Buffer pools and regions: allocators inside memory that the caller brings --------------------------------------- */
+
+/*
+ * Where memory comes from, whatever it is: pools give one of themselves, and take one to fall back on. `resize` of p NULL
+ * allocates; of size 0 frees p and returns NULL; otherwise it resizes, and leaves p alone when it returns NULL. What it returns is
+ * aligned to 8 at least. `state` must live as long as what came from it.
+ */
+typedef struct mp_allocator {
+  void *(*resize)(void *state, void *p, size_t size);
+  void *state;
+} mp_allocator_t;
+mp_allocator_t mp_system_allocator(void);              /* malloc, realloc and free */
+mp_allocator_t mp_pool_allocator(mp_pool_t *pool);     /* NULL: the shared pool */
+
+/*
+ * A complete allocator inside `size` bytes from `mem` on, its bookkeeping included: at most 208 bytes, and 2 bits a block. It asks
+ * no operating system and takes no other memory, but from a fallback if it has one. The memory must outlive the pool and stay where it
+ * is. There is nothing to destroy: drain a pool with a fallback, and forget it.
+ *
+ * An object is as many neighbouring blocks of `block_size` bytes as it needs, at least one (0: the default, 8 bytes). It is aligned to
+ * the largest power of two that divides the block size, at most 16.
+ *
+ * A pool belongs to one thread at a time, unless it has a lock. Where the lock is refused, a call fails with errno EBUSY, and
+ * the fallback is not asked.
+ *
+ * Returns the pool, which lies in the memory; NULL and EINVAL for flags that are none, and for memory without room for a block.
+ */
+typedef struct mp_bufpool mp_bufpool_t;
+#define MP_BUFPOOL_FALLBACK 1u /* falls back on the system's malloc */
+mp_bufpool_t *mp_bufpool_init(void *mem, size_t size, size_t block_size, unsigned flags);
+
+/* The bytes that suffice for `block_count` blocks; 0 when nobody has so many. */
+size_t mp_bufpool_memory(size_t block_count, size_t block_size);
+
+/* `size` bytes, not zeroed; calloc: all zero; memalign: at a multiple of `alignment`, EINVAL when that is no power of two. NULL and
+ * ENOMEM when neither the blocks nor the fallback have room. */
+void *mp_bufpool_alloc(mp_bufpool_t *pool, size_t size) MP_ALLOCATES(2);
+void *mp_bufpool_calloc(mp_bufpool_t *pool, size_t count, size_t size) MP_ALLOCATES_ARRAY(2, 3);
+void *mp_bufpool_memalign(mp_bufpool_t *pool, size_t alignment, size_t size) MP_ALLOCATES(3);
+
+/*
+ * Changes the size of an object and keeps its first min(old, new) bytes. It stays in place when it shrinks, and when the blocks
+ * behind it are free; otherwise it moves, also by less than its length, aligned as by mp_bufpool_alloc. `p` NULL: mp_bufpool_alloc. `size` 0: frees, and
+ * returns NULL with errno as it was. NULL and ENOMEM, or EINVAL unless p starts a live object: nothing has changed.
+ */
+void *mp_bufpool_realloc(mp_bufpool_t *pool, void *p, size_t size);
+
+/* 0; -1 and EINVAL unless p starts a live object, and nothing has changed. NULL is nothing to do. */
+int mp_bufpool_free(mp_bufpool_t *pool, void *p);
+
+/* Frees all objects, also those from the fallback, and zeroes the blocks. */
+void mp_bufpool_drain(mp_bufpool_t *pool);
+
+/* The bytes that may be used from p on: at least what was asked for. 0 for NULL; 0 and EINVAL unless p starts a live object. */
+size_t mp_bufpool_get_size(mp_bufpool_t *pool, const void *p);
+
+/* Whether p points into the pool's blocks, to an object or not. What came from the fallback is elsewhere. */
+int mp_bufpool_owns(const mp_bufpool_t *pool, const void *p);
+
+typedef struct {
+  size_t objects;     /* live, in blocks */
+  size_t blocks_used, block_count, block_size;
+  size_t memory_size; /* what the caller brought */
+  size_t overhead;    /* of it the bookkeeping: everything before the first block */
+  size_t fallbacks;   /* objects from the fallback so far */
+} mp_bufpool_stats_t;
+void mp_bufpool_stats(const mp_bufpool_t *pool, mp_bufpool_stats_t *stats);
+
+/* Writes more figures and a map of the blocks to a file descriptor: 0, or -1 when not all could be written. Whether the bookkeeping
+ * agrees with itself: 0, or -1 and a line on standard error. */
+int mp_bufpool_print(const mp_bufpool_t *pool, int descriptor);
+int mp_bufpool_check(const mp_bufpool_t *pool);
+
+/*
+ * A lock that each call holds, before others use the pool; `lock` NULL: none. `lock` returns 0 when it took the lock; `unlock`
+ * cannot fail. They are held while the fallback is called.
+ * The fallback, from now on; `fallback` NULL: none. 0; -1 and EBUSY while objects of the old one are live, EINVAL for the pool itself.
+ */
+void mp_bufpool_set_lock(mp_bufpool_t *pool, int (*lock)(void *state), void (*unlock)(void *state), void *state);
+int mp_bufpool_set_fallback(mp_bufpool_t *pool, const mp_allocator_t *fallback);
+
+/* The pool as an allocator for others, of objects that are aligned to 8 at least. There a pointer that starts no live object is misuse. */
+mp_allocator_t mp_bufpool_allocator(mp_bufpool_t *pool);
+
+/*
+ * Memory of the caller's that is given out from beginning to end, and taken back by going back to a mark. The record takes at most 63
+ * bytes of it. For one thread at a time. NULL and EINVAL for memory without room for a byte.
+ */
+typedef struct mp_region mp_region_t;
+mp_region_t *mp_region_init(void *mem, size_t size);
+
+/* `size` bytes, not zeroed; calloc: all zero; memalign: at a multiple of `alignment`, also 1, which skips nothing. NULL and ENOMEM. */
+void *mp_region_alloc(mp_region_t *region, size_t size) MP_ALLOCATES(2);
+void *mp_region_calloc(mp_region_t *region, size_t count, size_t size) MP_ALLOCATES_ARRAY(2, 3);
+void *mp_region_memalign(mp_region_t *region, size_t alignment, size_t size) MP_ALLOCATES(3);
+
+/* Bytes in use, alignment included: a mark. Going back to it frees what was taken since; to 0, everything. -1 and EINVAL for a mark
+ * ahead of now. */
+size_t mp_region_mark(const mp_region_t *region);
+int mp_region_reset(mp_region_t *region, size_t mark);
+
+/* Bytes that were in use at most, and that there are in all; whether p points into those in use. */
+size_t mp_region_peak(const mp_region_t *region);
+size_t mp_region_capacity(const mp_region_t *region);
+int mp_region_owns(const mp_region_t *region, const void *p);
+
+/* The region as an allocator for others: what is freed stays until a reset. */
+mp_allocator_t mp_region_allocator(mp_region_t *region);
+
+/*
+ * Pieces of one size, in pages that come from an allocator one by one (`pages` NULL: malloc): a buffer pool that may grow. A page
+ * has room for `pieces_per_page` at least. For one thread at a time. Taking a piece is O(1), giving one back O(pages).
+ * The record is the caller's memory and must not move. 0; -1 and EINVAL for sizes that no page can have.
+ */
+typedef struct mp_book {
+  atomic_t mp_private[16];
+} mp_book_t;
+int mp_book_init(mp_book_t *book, size_t piece_size, size_t pieces_per_page, const mp_allocator_t *pages);
+
+/* A piece, not zeroed; NULL and ENOMEM. Giving it back: 0; -1 and EINVAL unless it starts a piece that is out. */
+void *mp_book_alloc(mp_book_t *book);
+int mp_book_free(mp_book_t *book, void *piece);
+
+/* Takes a page ahead of need: 0; -1 and ENOMEM. Gives empty pages back; their number. */
+int mp_book_add_page(mp_book_t *book);
+size_t mp_book_vacuum(mp_book_t *book);
+
+/* Whether pages go back as soon as they are empty: not at first. Sets it to `on`; says what it was. */
+int mp_book_vacuum_auto(mp_book_t *book, int on);
+
+/* Pieces that are out; pages. Whether p points into one of the pages. */
+size_t mp_book_pieces(const mp_book_t *book);
+size_t mp_book_pages(const mp_book_t *book);
+int mp_book_owns(const mp_book_t *book, const void *p);
+
+/* Gives all pages back, with the pieces that are out. The book is empty then, and may be used again. */
+void mp_book_close(mp_book_t *book);
+
 #ifdef __cplusplus
 }
 #endif
