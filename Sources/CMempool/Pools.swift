@@ -99,7 +99,7 @@ extension PoolOptions {
 }
 
 extension PoolError {
-  fileprivate var number: Int32 {
+  var number: Int32 {
     switch self {
     case .outOfMemory: Int32(MP_ENOMEM)
     case .reservationFailed(let errno), .lockFailed(let errno): errno

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 #if defined(__linux__)
@@ -225,6 +226,62 @@ int mp_pages_move(void *from, size_t old_count, void *to, size_t new_count) {
   errno = ENOMEM;
 #endif
   return failed();
+}
+
+// --- A file of memory
+
+#if defined(__linux__)
+int mp_file_make(size_t byte_count) {
+  int file = counted(&counters.reserve) ? -1 : memfd_create("mempool", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (file < 0) return failed();
+  // Whoever maps it must not find less of it than there was.
+  if (ftruncate(file, (off_t)byte_count) || fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) {
+    int saved = errno;
+    close(file);
+    errno = saved;
+    return failed();
+  }
+  return file;
+}
+
+int mp_file_duplicate(int descriptor) { return fcntl(descriptor, F_DUPFD_CLOEXEC, 3); }
+
+size_t mp_file_size(int descriptor) {
+  struct stat about;
+  int seals = fcntl(descriptor, F_GET_SEALS);
+  return seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(descriptor, &about) ? 0 : (size_t)about.st_size;
+}
+
+int mp_file_commit(int descriptor, size_t offset, size_t byte_count) {
+  int error = counted(&counters.commit);
+  while (!error && fallocate(descriptor, FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)byte_count)) error = errno != EINTR;
+  return error ? failed() : 0;
+}
+
+int mp_file_purge(int descriptor, size_t offset, size_t byte_count) {
+  int saved = errno, error = counted(&counters.purge);
+  const int hole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+  while (!error && fallocate(descriptor, hole, (off_t)offset, (off_t)byte_count)) error = errno != EINTR;
+  errno = saved;
+  return error ? failed() : 0;
+}
+#else
+int mp_file_make(size_t byte_count) { return (void)byte_count, errno = ENOSYS, failed(); }
+int mp_file_duplicate(int descriptor) { return (void)descriptor, errno = ENOSYS, failed(); }
+size_t mp_file_size(int descriptor) { return (void)descriptor, errno = ENOSYS, 0; }
+int mp_file_commit(int descriptor, size_t offset, size_t byte_count) {
+  return (void)descriptor, (void)offset, (void)byte_count, errno = ENOSYS, failed();
+}
+int mp_file_purge(int descriptor, size_t offset, size_t byte_count) {
+  return (void)descriptor, (void)offset, (void)byte_count, failed();
+}
+#endif
+
+void *mp_file_map(int descriptor, size_t offset, size_t byte_count) {
+  int refuse = counted(&counters.map);
+  void *pages = refuse ? MAP_FAILED : mmap(NULL, byte_count, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, (off_t)offset);
+  if (pages == MAP_FAILED) failed();
+  return pages == MAP_FAILED ? NULL : pages;
 }
 
 size_t mp_system_page_size(void) {

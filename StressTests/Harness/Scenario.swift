@@ -57,6 +57,7 @@ let scenarios: [any Scenario.Type] = [
   ReallocPingPong.self,
   CacheChurn.self,
   CacheLifecycle.self,
+  CompactChurn.self,
   PoolLifecycle.self,
   LockedBufferPools.self,
   ForkUnderLoad.self,

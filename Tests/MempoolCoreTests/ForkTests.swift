@@ -131,6 +131,7 @@ import Testing
   }
 }
 
+/// For tests that fork.
 enum Forks {
   // Swift does not import it.
   private static let fork = unsafeBitCast(dlsym(nil, "fork"), to: (@convention(c) () -> pid_t).self)

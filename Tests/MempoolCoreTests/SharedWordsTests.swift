@@ -136,6 +136,25 @@ import Testing
     Row("fallbackLive", \MemoryPool.fallbackLive) { $0.fallbackLive },
     Row("exhaustions", \MemoryPool.exhaustions) { $0.exhaustions },
     Row("snapshots", \MemoryPool.snapshots) { $0.snapshots },
+    Row("wasForked", \LockGroup.wasForked) { $0.wasForked },
+
+    Row("pages", \CompactPool.pages) { $0.pages },
+    Row("peakPages", \CompactPool.peakPages) { $0.peakPages },
+    Row("slotCount", \CompactPool.slotCount) { $0.slotCount },
+    Row("metadataBytes", \CompactPool.metadataBytes) { $0.metadataBytes },
+    Row("refusals", \CompactPool.refusals) { $0.refusals },
+    Row("mapCalls", \CompactPool.mapCalls) { $0.mapCalls },
+    Row("movedBytes", \CompactPool.movedBytes) { $0.movedBytes },
+    Row("regionLimit", \CompactPool.regionLimit) { $0.regionLimit },
+    Row("locks", \CompactPool.locks) { AtomicPointer($0.locks, word: 0) },
+    Row("mutex", \CompactShard.mutex) { $0.mutex },
+    Row("room", \CompactShard.room) { $0.room },
+    Row("idle", \CompactShard.idle) { $0.idle },
+    Row("pins", \CompactRegion.pins) { $0.pins },
+    Row("address", \CompactRegion.address) { $0.address },
+    Row("owner", \CompactRegion.owner) { $0.owner },
+    Row("mappedBytes", \CompactRegion.mappedBytes) { $0.mappedBytes },
+    Row("runBytes", \CompactRegion.runBytes) { $0.runBytes },
   ]
 
   @Test func accessorsPointAtTheirFields() {

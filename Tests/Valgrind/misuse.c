@@ -126,6 +126,37 @@ static void cache_twice(size_t size) {
 static void cache_past(size_t size) { mp_cache_init(&cache, item_t), make_item(), write_at(40), drop_item(), (void)size; }
 static void cache_forgotten(size_t size) { (void)size, mp_cache_init(&cache, item_t), make_item(), object = NULL; }
 
+static mp_compact_t *compact;
+static mp_handle_t handle;
+APART static void make_in_compact(size_t size) {
+  mp_compact_alloc(compact, size, 0, &handle);
+  object = mp_compact_map(compact, handle);
+  mp_compact_unmap(compact, handle);
+}
+static void with_compact(void (*body)(size_t), size_t size) {
+  compact = mp_compact_new(MP_COMPACT_MOVABLE), make_in_compact(size), body(size), mp_compact_destroy(compact), compact = NULL;
+}
+static void read_freed(size_t size) { memset(object, 1, size), mp_compact_free(compact, handle), read_at(size / 2); }
+static void write_behind(size_t size) { write_at(size); }
+static void decide_on_last(size_t size) { decide_on(size - 1); }
+static void compact_freed_read(size_t size) { with_compact(read_freed, size); }
+static void compact_past(size_t size) { with_compact(write_behind, size); }
+static void compact_uninitialised(size_t size) { with_compact(decide_on_last, size); }
+// Without a report: objects that come, move and go.
+static void move_and_keep(size_t size) {
+  mp_handle_t all[100];
+  for (int i = 0; i < 100; i++) make_in_compact(size), memset(object, i, size), all[i] = handle;
+  for (int i = 0; i < 100; i += 2) mp_compact_free(compact, all[i]);
+  mp_compact_pack(compact);
+  for (int i = 1; i < 100; i += 2) {
+    object = mp_compact_map(compact, all[i]);
+    decide_on_first(size);
+    mp_compact_unmap(compact, all[i]);
+    mp_compact_free(compact, all[i]);
+  }
+}
+static void compact_kept(size_t size) { with_compact(move_and_keep, size); }
+
 static void dense_freed_read(size_t size) { with_pool(MP_SMALL_DENSE, pool_freed_read, size); }
 static void dense_freed_write(size_t size) { with_pool(MP_SMALL_DENSE, pool_freed_write, size); }
 static void dense_past(size_t size) { with_pool(MP_SMALL_DENSE, pool_past, size); }
@@ -150,7 +181,7 @@ static const struct { const char *name; void (*run)(size_t); } cases[] = {
     CASE(own_freed_read), CASE(own_past), CASE(own_twice), CASE(own_uninitialised), CASE(own_grown), CASE(own_shrunk),
     CASE(own_mismatched), CASE(pool_forgotten), CASE(whole_pool_forgotten), CASE(pool_gone), CASE(pool_in_buffer_gone), CASE(dense_freed_read),
     CASE(dense_freed_write), CASE(dense_past), CASE(dense_grown), CASE(cache_freed_read), CASE(cache_twice),
-    CASE(cache_past), CASE(cache_forgotten), CASE(fragments_freed_read),
+    CASE(cache_past), CASE(cache_forgotten), CASE(fragments_freed_read), CASE(compact_freed_read), CASE(compact_past), CASE(compact_uninitialised), CASE(compact_kept),
 #endif
 };
 

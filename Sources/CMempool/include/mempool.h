@@ -416,6 +416,106 @@ int mp_book_owns(const mp_book_t *book, const void *p);
 /* Gives all pages back, with the pieces that are out. The book is empty then, and may be used again. */
 void mp_book_close(mp_book_t *book);
 
+/* --- Compact pools: objects by handle ------------------------------------------------------------------------------- */
+
+/*
+ * A pool of objects that are named by handles, and reached only while they are mapped. 4 bytes of overhead an object, sizes kept
+ * exactly, pages that come and go one by one: memory stays within some 7 % of what is live where sizes and lifetimes are mixed. Allocating
+ * and freeing take a number of steps that does not depend on how many objects there are. Objects of any size, in one page
+ * or over several. Any thread may call anything.
+ */
+typedef struct mp_compact mp_compact_t;
+
+/* Names an object. {0, 0} names none. A value, for any thread, and for a process that attaches. */
+typedef struct mp_handle {
+  uint32_t page, offset;
+} mp_handle_t;
+
+#define MP_COMPACT_FILE 1u        /* pages in a file of memory, of which a window is mapped; for others to attach to */
+#define MP_COMPACT_MOVABLE 2u     /* handles by way of a table, so that mp_compact_pack may move objects; 12 bytes more each */
+#define MP_COMPACT_ALIGN8 4u      /* objects aligned to 8, not to 4 */
+#define MP_COMPACT_ALIGN16 8u     /* to 16 */
+#define MP_COMPACT_REFUSE_LIVE 16u /* mp_compact_destroy with live objects is misuse */
+
+/* Makes a pool; flags 0 will do. NULL with errno EINVAL for other flags, else with the system's reason. */
+mp_compact_t *mp_compact_new(unsigned flags);
+
+/* All zero: the defaults. */
+typedef struct mp_compact_options {
+  unsigned flags;     /* MP_COMPACT_ … */
+  unsigned shards;    /* parts with a lock each, at most 64; 0: 8 */
+  long reserve_pages; /* empty pages kept; 0: up to 4 while there are objects; MP_NONE: none */
+  size_t window;      /* MP_COMPACT_FILE: bytes mapped beside what callers have mapped; 0: 16 MiB */
+  size_t limit;       /* bytes that it may grow to; 0: 16 GiB, which is the most */
+} mp_compact_options_t;
+
+/* The same; `memory` NULL: its pages and records come from the shared pool, else from that one, which must outlive it. */
+mp_compact_t *mp_compact_new_in(mp_pool_t *memory, const mp_compact_options_t *options);
+
+/*
+ * Gives everything back, live objects included, unless MP_COMPACT_REFUSE_LIVE was given:
+ * "mempool: mp_compact_destroy(0x7f2a40012340): 3 objects are still live". No other call on the pool may be running or follow. NULL is
+ * nothing to do.
+ */
+void mp_compact_destroy(mp_compact_t *pool);
+
+/*
+ * Allocates `size` bytes, not zeroed. 0; or -1, *handle then being {0, 0}, with errno EINVAL for a size of 0 or above the pool's limit, or
+ * for flags other than 0 or MP_COMPACT_NOGROW; or ENOMEM.
+ */
+#define MP_COMPACT_NOGROW 1u /* of the memory that the pool holds: it really does not grow */
+int mp_compact_alloc(mp_compact_t *pool, size_t size, unsigned flags, mp_handle_t *handle);
+
+/*
+ * Frees an object: 0; -1 and EINVAL unless the handle names a live one, and nothing has changed. {0, 0} is nothing to do. Where the records
+ * between the objects have been overwritten: "mempool: mp_compact_free(17, 260): block header overwritten", and abort.
+ */
+int mp_compact_free(mp_compact_t *pool, mp_handle_t handle);
+
+/* The size that was asked for, exactly. From here on what names no live object is misuse: "mempool: mp_compact_size(17, 260): use after
+ * free". */
+size_t mp_compact_size(mp_compact_t *pool, mp_handle_t handle);
+
+/*
+ * The object's bytes, which stay at this address until mp_compact_unmap has been called as often as this. An object that is mapped must
+ * not be freed. NULL, with errno, when the system refuses to map them, which can only happen with MP_COMPACT_FILE.
+ */
+void *mp_compact_map(mp_compact_t *pool, mp_handle_t handle);
+void mp_compact_unmap(mp_compact_t *pool, mp_handle_t handle);
+
+/* Pages held × page size. */
+size_t mp_compact_total_bytes(mp_compact_t *pool);
+
+/* Gives back the empty pages that are kept. With MP_COMPACT_MOVABLE, mp_compact_pack moves objects together first. The bytes. */
+size_t mp_compact_trim(mp_compact_t *pool);
+size_t mp_compact_pack(mp_compact_t *pool);
+
+/*
+ * The file of a pool with MP_COMPACT_FILE, for another process to inherit or to be sent; -1 with errno EINVAL for other pools, and for those
+ * with MP_COMPACT_MOVABLE. It is the pool's: not to be closed.
+ */
+int mp_compact_descriptor(mp_compact_t *pool);
+
+/*
+ * A pool that another process made, by its file, which may be closed afterwards: to map objects by handles that came from there, to
+ * read and write them, and to measure them. Not to allocate or to free (-1 and EINVAL). NULL with errno EINVAL when the file is
+ * none of a compact pool.
+ */
+mp_compact_t *mp_compact_attach(int descriptor);
+
+/* What a pool has, and has counted. */
+typedef struct mp_compact_stats {
+  uint64_t live_objects, live_bytes; /* the sum of the sizes that were asked for */
+  uint64_t block_bytes;              /* with headers and alignment */
+  uint64_t total_bytes, peak_bytes;  /* of pages held: now, and the most */
+  uint64_t idle_bytes;               /* of these: pages kept for the next allocation */
+  uint64_t metadata_bytes;           /* of records beside the pages, most of it address space */
+  uint64_t mapped_bytes, map_calls;  /* of a file */
+  uint64_t refusals;                 /* allocations that failed */
+  uint64_t moved_bytes;              /* by mp_compact_pack */
+} mp_compact_stats_t;
+void mp_compact_stats(mp_compact_t *pool, mp_compact_stats_t *stats);
+
 #ifdef __cplusplus
 }
 #endif

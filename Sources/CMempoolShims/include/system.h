@@ -28,6 +28,15 @@ int mp_pages_move(void *_Nonnull from, size_t old_count, void *_Nonnull to, size
 size_t mp_system_page_size(void);
 size_t mp_address_space_limit(void);                                            // RLIMIT_AS, or SIZE_MAX
 
+// --- A file of memory that has no name, which processes may share. Offsets and sizes are multiples of the system page. The calls count
+// as those above that do the same, and fail with them.
+int mp_file_make(size_t byte_count);                                            // sparse, of this size for good; not inherited by exec
+int mp_file_duplicate(int descriptor);                                          // another number for it; not inherited by exec
+size_t mp_file_size(int descriptor);                                            // 0 unless it is one, of a size that stays
+int mp_file_commit(int descriptor, size_t offset, size_t byte_count);           // sees to memory for a part
+int mp_file_purge(int descriptor, size_t offset, size_t byte_count);            // gives a part's memory back; reads as zero after
+void *_Nullable mp_file_map(int descriptor, size_t offset, size_t byte_count);  // readable, writable, shared
+
 // Calls of the above so far, failures included, and how many of them failed.
 typedef struct mp_system_counters {
   mp_word reserve, map, commit, purge, release, lock, resize, failed;

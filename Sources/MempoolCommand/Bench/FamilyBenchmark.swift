@@ -32,7 +32,7 @@ struct FamilyRow: Codable, Equatable {
 
 /// The families, by name.
 enum Families {
-  static var all: [any FamilyBenchmark.Type] { [BufferPoolBenchmark.self] }
+  static var all: [any FamilyBenchmark.Type] { [BufferPoolBenchmark.self, CompactPoolBenchmark.self] }
 
   static var names: String { all.map { $0.name }.joined(separator: ", ") }
 

@@ -96,6 +96,14 @@ public enum Memcheck {
     #endif
   }
 
+  /// Accessible, and initialised.
+  @inline(__always)
+  static func define(_ start: UInt, _ byteCount: UInt) {
+    #if Valgrind
+      mp_memcheck_defined(start, Int(bitPattern: byteCount))
+    #endif
+  }
+
   /// Bookkeeping, also what of the range becomes accessible later; that must be closed, too.
   @inline(__always)
   static func keep(_ start: UInt, _ byteCount: UInt) {

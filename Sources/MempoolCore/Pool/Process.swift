@@ -20,7 +20,10 @@ enum Process {
   // Threads that have a heap.
   private static var liveThreads: AtomicPointer { word.advanced(by: 5) }
 
-  static var byteCount: Int { 6 * 8 }
+  // The first group of locks; the others through LockGroup.next.
+  private static var groupHead: AtomicPointer { word.advanced(by: 6) }
+
+  static var byteCount: Int { 7 * 8 }
 
   /// An id that no pool and no cache has had.
   static func makeID() -> UInt { lastID.fetchAddRelaxed(1) + 1 }
@@ -104,6 +107,41 @@ enum Process {
     }
   }
 
+  // MARK: Groups of locks
+
+  static func enter(_ group: LockGroupPointer) {
+    lock.withLock {
+      group.pointee.next = groupHead.loadPointerRelaxed()?.assumingMemoryBound(to: LockGroup.self)
+      groupHead.storeRelaxed(UInt(bitPattern: group))
+    }
+  }
+
+  static func leave(_ group: LockGroupPointer) {
+    lock.withLock {
+      var previous: LockGroupPointer?
+      forEachGroup { candidate in
+        guard candidate == group else {
+          if candidate.pointee.next == group { previous = candidate }
+          return
+        }
+        if let previous {
+          previous.pointee.next = group.pointee.next
+        } else {
+          groupHead.storeRelaxed(UInt(bitPattern: group.pointee.next))
+        }
+      }
+    }
+  }
+
+  /// Visits the groups, under the lock.
+  private static func forEachGroup(_ body: (LockGroupPointer) -> Void) {
+    var group = groupHead.loadPointerRelaxed()?.assumingMemoryBound(to: LockGroup.self)
+    while let current = group {
+      group = current.pointee.next
+      body(current)
+    }
+  }
+
   // MARK: Threads
 
   /// Numbers the thread, on its first slow path.
@@ -159,11 +197,12 @@ enum Process {
 
   // MARK: Fork
 
-  // The order: the process, then each cache's growth, then for each pool its list of segments, its registry, then for each
-  // segment's arena and growth, then its spans and what it took from the system; last the caches' lists of
+  // The order: the process, then each group of locks, then each cache's growth, then for each pool its list of segments, its registry, then
+  // for each segment's arena and growth, then its spans and what it took from the system; last the caches' lists of
   // pages. Whoever takes two takes them in this order.
   private static func forEachLock(_ body: (MutexPointer) -> Void) {
     body(lock)
+    forEachGroup { $0.forEach(body) }
     forEachCache { body($0.growth) }
     forEachPool { pool in
       guard pool.isReady else { return }
@@ -202,10 +241,12 @@ enum Process {
     EnvironmentRecord.lock.resetAfterFork()
     head.storeRelaxed(0)
     cacheHead.storeRelaxed(0)
+    groupHead.storeRelaxed(0)
   }
 
   static func forkedChild() {
     forEachLock { $0.resetAfterFork() }
+    forEachGroup { $0.wasForked.storeRelaxed(1) }
     liveThreads.storeRelaxed(threadBlock().pointee.counted)
     if Purger.state.loadRelaxed() != Purger.State.off { Purger.state.storeRelaxed(Purger.State.none) }
     forEachCache { $0.forkedChild(own: UInt(bitPattern: threadBlock())) }

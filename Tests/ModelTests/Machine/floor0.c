@@ -107,6 +107,18 @@ int mp_pages_lock(void *address, size_t byte_count) { return (void)address, (voi
 int mp_pages_huge(void *address, size_t byte_count, int wanted) { return (void)address, (void)byte_count, (void)wanted, 0; }
 int mp_pages_resize(void *address, size_t old, size_t new) { return (void)address, (void)old, (void)new, -1; }
 int mp_pages_move(void *from, size_t old, void *to, size_t new) { return (void)from, (void)old, (void)to, (void)new, -1; }
+int mp_file_make(size_t byte_count) { return (void)byte_count, -1; }
+int mp_file_duplicate(int descriptor) { return (void)descriptor, -1; }
+size_t mp_file_size(int descriptor) { return (void)descriptor, 0; }
+int mp_file_commit(int descriptor, size_t offset, size_t byte_count) {
+  return (void)descriptor, (void)offset, (void)byte_count, -1;
+}
+int mp_file_purge(int descriptor, size_t offset, size_t byte_count) {
+  return (void)descriptor, (void)offset, (void)byte_count, -1;
+}
+void *mp_file_map(int descriptor, size_t offset, size_t byte_count) {
+  return (void)descriptor, (void)offset, (void)byte_count, NULL;
+}
 void mp_system_counters_read(mp_system_counters *out) { memset(out, 0, sizeof *out); }
 void mp_system_usage_read(mp_system_usage *out) { memset(out, 0, sizeof *out); }
 

@@ -1,0 +1,193 @@
+// Misuse of compact pools: handles instead of pointers. What mp_compact_free returns for a wrong one is in Tests/C.
+#define _GNU_SOURCE
+#include "case.h"
+
+#include <mempool.h>
+
+static const char *const kinds[] = {"", "movable ", "in a file "};
+static const unsigned flagsOf[] = {0, MP_COMPACT_MOVABLE, MP_COMPACT_FILE};
+enum { plain, movable, file };
+
+static int kind;
+static mp_compact_t *pool;
+
+static mp_handle_t allocate(size_t size) {
+  mp_handle_t handle;
+  if (mp_compact_alloc(pool, size, 0, &handle)) _exit(3);
+  return handle;
+}
+static mp_handle_t at(mp_handle_t handle, int by) {
+  handle.offset += (uint32_t)by;
+  return handle;
+}
+static void *inThread(void *free) {
+  ((void (*)(void))(uintptr_t)free)();
+  return NULL;
+}
+static void byThread(void (*use)(void)) {
+  pthread_t thread;
+  if (pthread_create(&thread, NULL, inThread, (void *)(uintptr_t)use)) stop("pthread_create");
+  pthread_join(thread, NULL);
+}
+
+// --- What a call gets
+
+static mp_handle_t wrong;
+static void callMap(void) { hide(mp_compact_map(pool, wrong)); }
+static void callSize(void) { mp_compact_size(pool, wrong); }
+static void callUnmap(void) { mp_compact_unmap(pool, wrong); }
+typedef struct {
+  const char *name;
+  void (*call)(void);
+} Call;
+static const Call calls[] = {{"mp_compact_map", callMap}, {"mp_compact_size", callSize}};
+static const Call *current;
+static int isRemote;
+
+static void commit(const char *what) {
+  EXPECT("%s(%u, %u): %s", current->name, wrong.page, wrong.offset, what);
+  if (isRemote) byThread(current->call);
+  current->call();
+}
+
+static void setUp(void) {
+  if (!(pool = mp_compact_new(flagsOf[kind]))) stop("mp_compact_new");
+}
+
+// The freed one is the middle one of five, joined with none, one or both of its neighbours.
+static void freedWith(int before, int behind) {
+  setUp();
+  mp_handle_t all[5];
+  for (int i = 0; i < 5; i++) all[i] = allocate(100);
+  if (before) mp_compact_free(pool, all[1]);
+  mp_compact_free(pool, all[2]);
+  if (behind) mp_compact_free(pool, all[3]);
+  wrong = all[2];
+  if (kind == movable) commit("use after free, or never allocated");
+  commit(current->call == callSize || !before ? "use after free" : "not the start of an object");
+}
+static void freedAlone(void) { freedWith(0, 0); }
+static void freedBehindFree(void) { freedWith(1, 0); }
+static void freedBeforeFree(void) { freedWith(0, 1); }
+static void freedBetweenFree(void) { freedWith(1, 1); }
+
+static void freedLast(void) {
+  setUp();
+  wrong = allocate(100);
+  mp_compact_free(pool, wrong);
+  commit("use after free, or never allocated");
+}
+static void freedRun(void) {
+  setUp();
+  wrong = allocate(500000);
+  mp_compact_free(pool, wrong);
+  commit("use after free, or never allocated");
+}
+static void neverAllocated(void) {
+  setUp();
+  wrong.page = 12345, wrong.offset = 8;
+  commit("use after free, or never allocated");
+}
+static void noHandle(void) {
+  setUp();
+  wrong.page = UINT32_MAX, wrong.offset = UINT32_MAX;
+  if (kind == movable) commit("use after free, or never allocated");
+  commit("no object can have this handle");
+}
+static void interior(void) {
+  setUp();
+  mp_handle_t first = allocate(100), object = allocate(100);
+  (void)first;
+  void *bytes = mp_compact_map(pool, object);
+  memset(bytes, 0, 100);
+  mp_compact_unmap(pool, object);
+  wrong = at(object, 8);
+  if (kind == movable) commit("use after free, or never allocated");
+  commit("not the start of an object");
+}
+static void odd(void) {
+  setUp();
+  wrong = at(allocate(100), 1);
+  if (kind == movable) commit("use after free, or never allocated");
+  commit("not the start of an object");
+}
+static void overwritten(void) {
+  setUp();
+  mp_handle_t first = allocate(100), second = allocate(100);
+  (void)second;
+  char *bytes = mp_compact_map(pool, first);
+  memset(bytes, 0xff, 120);
+  mp_compact_unmap(pool, first);
+  EXPECT("mp_compact_free(%u, %u): block header overwritten", first.page, first.offset);
+  mp_compact_free(pool, first);
+}
+
+// --- Others
+
+static void unmapTwice(void) {
+  setUp();
+  wrong = allocate(100);
+  hide(mp_compact_map(pool, wrong));
+  mp_compact_unmap(pool, wrong);
+  EXPECT("mp_compact_unmap(%u, %u): not mapped", wrong.page, wrong.offset);
+  callUnmap();
+}
+static void freedWhileMapped(void) {
+  setUp();
+  wrong = allocate(500000);
+  hide(mp_compact_map(pool, wrong));
+  mp_handle_t place = wrong;
+  if (kind == movable) _exit(0);
+  EXPECT("compact pool(%u, %u): object freed while it is mapped", place.page, place.offset);
+  mp_compact_free(pool, wrong);
+}
+static void freeBlockOverwritten(void) {
+  setUp();
+  mp_handle_t all[4];
+  for (int i = 0; i < 4; i++) all[i] = allocate(100);
+  char *bytes = mp_compact_map(pool, all[1]);
+  mp_compact_unmap(pool, all[1]);
+  mp_compact_free(pool, all[1]);
+  memset(bytes, 0x11, 8);
+  // Its links lead nowhere when it is taken out to be joined.
+  EXPECT("compact pool(%u, %u): free block overwritten", all[1].page, all[1].offset);
+  mp_compact_free(pool, all[2]);
+}
+static void destroyLive(void) {
+  mp_compact_t *strict = mp_compact_new(MP_COMPACT_REFUSE_LIVE);
+  mp_handle_t handle;
+  for (int i = 0; i < 3; i++)
+    if (mp_compact_alloc(strict, 100, 0, &handle)) _exit(3);
+  EXPECT("mp_compact_destroy(%p): 3 objects are still live", (void *)strict);
+  mp_compact_destroy(strict);
+}
+typedef struct {
+  const char *name;
+  void (*misuse)(void);
+} Object;
+static const Object objects[] = {
+    {"freed", freedAlone},           {"freed behind a free one", freedBehindFree}, {"freed before a free one", freedBeforeFree},
+    {"freed between free ones", freedBetweenFree}, {"freed, the last", freedLast}, {"freed, of several pages", freedRun},
+    {"never allocated", neverAllocated}, {"no handle", noHandle}, {"in an object", interior}, {"between units", odd},
+};
+
+int main(int count, char **arguments) {
+  beginAttempts(count, arguments);
+  for (kind = plain; kind <= file; kind++) {
+    for (isRemote = 0; isRemote < 2; isRemote++)
+      for (size_t i = 0; i < COUNT(calls); i++)
+        for (size_t j = 0; j < COUNT(objects); j++) {
+          current = &calls[i];
+          attempt(objects[j].misuse, "%s%s: %s%s", kinds[kind], calls[i].name, objects[j].name, isRemote ? ", by another thread" : "");
+        }
+    isRemote = 0;
+    attempt(unmapTwice, "%sunmapped twice", kinds[kind]);
+    if (kind != movable) {
+      attempt(overwritten, "%soverwritten", kinds[kind]);
+      attempt(freedWhileMapped, "%sfreed while mapped", kinds[kind]);
+      attempt(freeBlockOverwritten, "%sa free block overwritten", kinds[kind]);
+    }
+  }
+  attempt(destroyLive, "destroyed with live objects");
+  return endAttempts();
+}

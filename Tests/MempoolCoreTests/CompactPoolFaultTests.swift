@@ -1,0 +1,87 @@
+import CMempoolShims
+import Testing
+
+@testable import MempoolCore
+
+/// Compact pools when the system refuses memory. The switch that makes it refuse is the process's: each test runs in one of its own.
+@Suite struct CompactPoolFaultTests {
+  @Test(
+    "every nth call fails: refused or served, never half; afterwards all works",
+    arguments: [CompactKind.plain, .movable])
+  func everyNthCallFails(kind: CompactKind) async {
+    await #expect(processExitsWith: .success) { [kind = kind.rawValue as String] in
+      do {
+        for n in UInt(1)...30 { try CompactPoolFaultTests.use(CompactKind(rawValue: kind)!, failingEvery: n) }
+      } catch {
+        Issue.record("\(error)")
+      }
+    }
+  }
+
+  private static func use(_ kind: CompactKind, failingEvery n: UInt) throws {
+    let test = try TestCompact(kind)
+    let pool = test.pool
+    var model = CompactModel(pool, seed: SplitMix64.seed("everyNthCallFails(\(kind)), every \(n)"))
+    mp_system_fail_every(n)
+    defer { mp_system_fail_every(0) }
+    for step in 0..<3000 {
+      if step / 500 % 2 == 0 ? model.random.below(3) > 0 : model.random.below(3) == 0 {
+        _ = try model.take(model.size())
+      } else {
+        try model.freeAny()
+      }
+    }
+    mp_system_fail_every(0)
+    try demand(pool.checkInvariants(), "every \(n)th call: broken")
+    for _ in 0..<50 { try demand(try model.take(3000), "every \(n)th call: refused afterwards") }
+    try model.freeAll()
+    try demand(pool.totalBytes == 0 && test.runBytes == 0, "every \(n)th call: pages stayed")
+  }
+
+  @Test("a file without memory refuses objects, and keeps those that it has")
+  func fullFile() async {
+    await #expect(processExitsWith: .success) {
+      do {
+        try CompactPoolFaultTests.useFile()
+      } catch {
+        Issue.record("\(error)")
+      }
+    }
+  }
+
+  private static func useFile() throws {
+    // All is mapped, so that what fails is memory for new pages, or the mapping of a new region.
+    let test = try TestCompact(.file) { $0.backing = .file(window: 1 << 30) }
+    let pool = test.pool
+    var model = CompactModel(pool, seed: SplitMix64.seed("fullFile"))
+    for _ in 0..<500 { _ = try model.take(1 + model.random.below(4092)) }
+    mp_system_fail_every(1)
+    defer { mp_system_fail_every(0) }
+    var refused = 0
+    for _ in 0..<500 where try !model.take(1 + model.random.below(100_000)) { refused += 1 }
+    try demand(refused > 300, "\(refused) refused")
+    let full = pool.totalBytes
+    for object in model.live { try model.check(object) }
+    mp_system_fail_every(0)
+    try demand(pool.checkInvariants() && pool.totalBytes == full, "broken")
+    try model.freeAll()
+    try demand(pool.totalBytes == 0, "pages stayed")
+  }
+
+  @Test("an exhausted pool fails, and one freed object makes room for its like")
+  func exhaustion() throws {
+    let test = try TestCompact(.fixed)
+    let pool = test.pool
+    var model = CompactModel(pool, seed: SplitMix64.seed("exhaustion"))
+    while try model.take(3000) {}
+    #expect(model.live.count > 15_000)
+    for _ in 0..<100 {
+      try model.freeAny()
+      #expect(try model.take(3000))
+      #expect(try !model.take(3000))
+    }
+    #expect(pool.checkInvariants())
+    try model.freeAll()
+    #expect(pool.totalBytes == 0 && test.runBytes == 0)
+  }
+}
