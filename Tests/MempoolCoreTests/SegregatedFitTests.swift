@@ -114,6 +114,18 @@ private final class ArrayBlocks: FreeBlocks {
     }
   }
 
+  @Test("no more blocks of a list are looked at than was said, and the smallest of them is taken")
+  func probes() {
+    let blocks = ArrayBlocks()
+    withIndex { index in
+      // One list has them all; the last one in, which is the largest, comes first.
+      let all = (0..<12).map { blocks.add(8192 + UInt($0)) }
+      for block in all { index.insert(block, in: blocks) }
+      for probes in 1...12 { #expect(index.fit(8192, in: blocks, probes: probes) { _ in true } == all[12 - probes]) }
+      #expect(index.fit(8192, in: blocks) == all[12 - SegregatedFit.probes])
+    }
+  }
+
   @Test("what was written to a free block is noticed when it is next linked or unlinked")
   func overwrittenLinks() async {
     for change in [0, 1, 2] {

@@ -96,16 +96,17 @@ extension UnsafeMutablePointer where Pointee == SegregatedFit {
 
   /// A block of at least `units` units, still in the index; nil when no list that was looked at has one.
   ///
-  /// The smallest of the first ``SegregatedFit/probes`` blocks of the list that `units` belongs to, or else of the next list that
+  /// The smallest of the first `probes` blocks of the list that `units` belongs to, or else of the next list that
   /// holds something: a good fit. `isUsable` may refuse blocks; then up to `listCount` lists are looked at.
   func fit<Blocks: FreeBlocks>(
-    _ units: UInt, in blocks: Blocks, lists listCount: Int = 2, where isUsable: (UInt32) -> Bool
+    _ units: UInt, in blocks: Blocks, lists listCount: Int = 2, probes: Int = SegregatedFit.probes,
+    where isUsable: (UInt32) -> Bool
   ) -> UInt32? {
     guard units <= SegregatedFit.largest else { return nil }
     var list = firstList(from: SegregatedFit.list(units))
     var left = listCount
     while list >= 0, left > 0 {
-      if let block = best(list, units, blocks, isUsable) { return block }
+      if let block = best(list, units, blocks, probes, isUsable) { return block }
       list = firstList(from: list + 1)
       left -= 1
     }
@@ -118,10 +119,10 @@ extension UnsafeMutablePointer where Pointee == SegregatedFit {
   }
 
   private func best<Blocks: FreeBlocks>(
-    _ list: Int, _ units: UInt, _ blocks: Blocks, _ isUsable: (UInt32) -> Bool
+    _ list: Int, _ units: UInt, _ blocks: Blocks, _ probes: Int, _ isUsable: (UInt32) -> Bool
   ) -> UInt32? {
     var block = pointee.heads[list], before = block, found: UInt32?, least = UInt.max
-    var left = SegregatedFit.probes
+    var left = probes
     while block != 0, left > 0 {
       let size = blocks.size(of: block)
       guard size > 0, let links = blocks.links(of: block) else { blocks.damaged(at: before) }

@@ -67,12 +67,16 @@ extension CompactHold {
   // Lists that a search looks at: its own and the next one; where few blocks will do, more.
   private static var lists: Int { 2 }
   private static var listsWithoutGrowth: Int { 16 }
+  // Blocks of a list that are looked at. In a shard with more objects than this each of them lies in a page that no cache has, and there is
+  // such a choice of lists that the second look is worth as much as the eighth.
+  private static var many: UInt { 1 << 15 }
+  private var probes: Int { shard.pointee.liveObjects > Self.many ? 2 : SegregatedFit.probes }
 
   /// An object out of this shard's free blocks. `grows` false: of pages that hold memory already.
   func take(_ units: UInt, _ byteCount: UInt, grows: Bool) -> CompactHandle? {
     if shard.index.isEmpty { return nil }
     let lists = grows ? Self.lists : Self.listsWithoutGrowth
-    let found = shard.index.fit(units, in: self, lists: lists) { block in
+    let found = shard.index.fit(units, in: self, lists: lists, probes: probes) { block in
       isWithinReach(block) && (grows || isHeld(block, units))
     }
     guard let found else { return nil }
