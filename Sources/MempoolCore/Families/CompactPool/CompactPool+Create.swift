@@ -100,10 +100,10 @@ extension UnsafeMutablePointer where Pointee == CompactPool {
     }
     Process.leave(locks)
     forEachRegion { region, record in releaseAtEnd(region, record) }
-    let segment = pointee.memory.pointee.first
-    forEachBlockOfRecords { block, byteCount in segment.deallocateMetadata(block, byteCount) }
+    let segments = pointee.memory.segments
+    forEachBlockOfRecords { block, byteCount in segments.deallocateRecord(block, byteCount) }
     if isMovable {
-      CompactSlots(pool: self).forEachBlock { block, byteCount in segment.deallocateMetadata(block, byteCount) }
+      CompactSlots(pool: self).forEachBlock { block, byteCount in segments.deallocateRecord(block, byteCount) }
     }
     if pointee.file >= 0 { mp_close(pointee.file) }
     _ = mp_pages_release(UnsafeMutableRawPointer(self), Int(pointee.byteCount))

@@ -146,11 +146,11 @@ extension UnsafeMutablePointer where Pointee == CompactPool {
   func makeRecord(_ region: UInt) -> CompactRegionPointer? {
     if let record = record(region) { return record }
     let byteCount = UInt(MemoryLayout<CompactRegion>.stride) << Self.recordsShift
-    let segment = pointee.memory.pointee.first
-    guard let block = segment.allocateMetadata(byteCount) else { return nil }
+    let segments = pointee.memory.segments
+    guard let block = segments.allocateRecord(byteCount) else { return nil }
     // release: pairs with the acquire in record(_:)
     if rootWord(region).compareAndSwapRelease(0, block) != 0 {
-      segment.deallocateMetadata(block, byteCount)
+      segments.deallocateRecord(block, byteCount)
     } else {
       _ = metadataBytes.fetchAddRelaxed(byteCount)
     }

@@ -73,7 +73,7 @@ struct CompactSlots {
   private func refill(_ hold: CompactHold) -> Bool {
     let first = pool.slotCount.fetchAddRelaxed(Self.refill)
     guard first < CompactPool.mostSlots,
-      let block = pool.pointee.memory.pointee.first.allocateMetadata(Self.blockBytes)
+      let block = pool.pointee.memory.segments.allocateRecord(Self.blockBytes)
     else {
       // The number is lost, unless nobody has taken the next one.
       _ = pool.slotCount.compareAndSwapRelaxed(first + Self.refill, first)
