@@ -10,6 +10,7 @@ final class CompactChurn: Scenario {
   static let name = "compact"
   static let summary = "objects of a compact pool change hands while it compacts, trims, maps and unmaps"
   static let ownPools = true
+  static let mustCount: [Counter] = [.allocations, .handoffs, .frees, .purges]
 
   private let threads: Int
   private nonisolated(unsafe) var pool: CompactPoolPointer?

@@ -7,6 +7,7 @@ final class LockedBufferPools: Scenario {
   static let name = "buffer-pool"
   static let summary = "threads on a buffer pool with a lock, stacked on another and that on the shared pool"
   static let ownPools = true
+  static let mustCount: [Counter] = [.allocations, .exhausted, .reallocations, .handoffs, .frees]
 
   private let threads: Int
   private nonisolated(unsafe) let memory: UnsafeMutableRawPointer
