@@ -23,9 +23,9 @@ struct Quarantine {
   var mutex = Mutex()  // 0
   var queues = InlineArray<50, Queue>(repeating: Queue())
 
-  static var runs: Int { 48 }
-  static var spans: Int { 49 }
-  static var queueCount: Int { 50 }
+  static var runs: Int { SizeClass.smallCount }
+  static var spans: Int { SizeClass.smallCount + 1 }
+  static var queueCount: Int { SizeClass.smallCount + 2 }
 
   /// Of a class: 16 KiB of items, but at least 4 and at most 64. A thread holds back 0.6 MiB of items at most, if it uses all classes.
   static var classBytes: UInt { 16 << 10 }

@@ -1,6 +1,6 @@
 import CMempoolShims
 
-/// Items of one size class in one to four neighbouring pages, leased as a whole by one heap.
+/// Items of one size class in neighbouring pages, up to four of small ones and sixteen of medium ones, leased as a whole by one heap.
 ///
 /// A record in the metadata arena of the slab's segment, out of the objects' reach. Items are numbered from 1, so that 0 says
 /// *none* and a slab of zeroes is one without room. The owner of the heap takes and puts with plain loads and stores; any
@@ -96,10 +96,13 @@ extension UnsafeMutablePointer where Pointee == Slab {
   }
 
   /// Items that are carved at first: a system page of them, so that one sees whether a slab was hardly used.
-  var leastCarveCount: UInt { max(4096 / pointee.itemSize, 4) }
+  var leastCarveCount: UInt { max(4096 / pointee.itemSize, pointee.itemSize <= SizeClass.largest ? 4 : 1) }
 
   /// Whether no more than the first items have ever been in the free set: what they touched is not worth giving back.
-  var isMostlyUntouched: Bool { pointee.carved <= 4 || UInt(pointee.carved) &* pointee.itemSize <= 4096 }
+  var isMostlyUntouched: Bool {
+    let touched = UInt(pointee.carved) &* pointee.itemSize
+    return touched <= 4096 || pointee.carved <= 4 && touched <= 4 * SizeClass.largest
+  }
 
   var byteCount: UInt { pointee.pageCount << Page.shift }
 

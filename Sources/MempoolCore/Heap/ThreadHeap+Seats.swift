@@ -18,7 +18,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     if old != Self.emptySlab { leaveSeats(old) }
     if current(own) != next {
       if current(own) != Self.emptySlab { leaveSeats(current(own)) }
-      next.pointee.staysEmpty = next.pointee.place == .spare && mayStayEmpty(own)
+      next.pointee.staysEmpty = next.pointee.place == .spare && mayStayEmpty(own, next.byteCount)
       next.setPlace(.current)
       currents[own] = next
     }
@@ -47,14 +47,15 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
   /// Whether a slab that was spare, and is now the current one of this class, may stay so when it is empty again: a program that
   /// takes and frees one object over and over would otherwise keep and take it each time. A few at a time, as nobody takes a current slab
   /// from an idle thread.
-  private func mayStayEmpty(_ sizeClass: Int) -> Bool {
-    guard pointee.staysEmpty.nonzeroBitCount < Self.mostStayingEmpty else { return false }
+  private func mayStayEmpty(_ sizeClass: Int, _ byteCount: UInt) -> Bool {
+    guard pointee.staysEmpty.nonzeroBitCount < Self.mostStayingEmpty, byteCount <= Self.largestStayingEmpty else { return false }
     pointee.staysEmpty |= 1 << UInt(sizeClass)
     return true
   }
 
-  /// Of the largest slabs, 256 KiB.
+  /// 256 KiB in all.
   private static var mostStayingEmpty: Int { 4 }
+  private static var largestStayingEmpty: UInt { 64 << 10 }
 
   /// Empties all seats that a current slab is in. It may go then, and does not stay when it is empty.
   func clearSeats(of slab: SlabPointer) {
@@ -92,9 +93,17 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
   }
 
   /// Pages of a class's next slab: about a quarter of what it has had, so that a class of few objects stays small. Where a page holds few
-  /// items, larger slabs come sooner.
+  /// items, larger slabs come sooner; of medium items, two, then four, then eight.
   func slabPages(_ sizeClass: Int, made: UInt16) -> UInt {
+    if sizeClass >= SizeClass.smallCount { return Self.pages(made < 1 ? 2 : made < 3 ? 4 : 8, sizeClass) }
     let isLarge = SizeClass.itemSize(sizeClass) > 1024
     return made < (isLarge ? 1 : 4) ? 1 : made < (isLarge ? 2 : 8) ? 2 : 4
+  }
+
+  /// The fewest pages of a slab: it has two items at least, so that a full one in which one becomes free is not empty.
+  func leastPages(_ sizeClass: Int) -> UInt { Self.pages(2, sizeClass) }
+
+  private static func pages(_ items: UInt, _ sizeClass: Int) -> UInt {
+    (items * SizeClass.itemSize(sizeClass) + Page.byteCount - 1) >> Page.shift
   }
 }

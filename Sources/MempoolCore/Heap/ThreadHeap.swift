@@ -217,8 +217,8 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
         slabs.addUnshared(1)
         return slab
       }
-      if pages == 1 { return nil }
-      pages /= 2
+      if pages == leastPages(sizeClass) { return nil }
+      pages = max(pages / 2, leastPages(sizeClass))
     }
   }
 

@@ -45,10 +45,10 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   /// All that is not the usual case; and every allocation of a thread that is sampled, whose own usual case comes first here.
   @inline(never) @usableFromInline
   func allocateNext(_ byteCount: UInt, _ call: StaticString) -> UnsafeMutableRawPointer? {
-    if byteCount > SizeClass.largest { return allocateSlow(byteCount, call) }
+    if byteCount > SizeClass.largest { return allocateMedium(byteCount, call) }
     let block = threadBlock()
     let countdown = block.pointee.guard_countdown
-    if countdown == 0 { return refill(byteCount, call) }
+    if countdown == 0 { return refill(byteCount, SizeClass.index(byteCount), call) }
     fenceCompiler()  // two tests and two branches: put into one they are seven instructions, not five
     if self != .shared { return allocateSlow(byteCount, call) }
     if countdown == 1 { return allocateGuarded(byteCount, call) }
@@ -63,6 +63,18 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     let pointer = allocateSlow(byteCount, call)
     fenceCompiler()  // no tail call, as above
     return pointer
+  }
+
+  // No small object: an item of a medium class's current slab, the usual case in the shared pool, before all others.
+  @inline(__always)
+  private func allocateMedium(_ byteCount: UInt, _ call: StaticString) -> UnsafeMutableRawPointer? {
+    guard self == .shared, byteCount <= SizeClass.largestMedium else { return allocateSlow(byteCount, call) }
+    let heap = threadBlock().heapRecord.assumingMemoryBound(to: ThreadHeap.self), sizeClass = SizeClass.medium(byteCount)
+    let slab = heap.current(sizeClass)
+    let head = slab.pointee.head
+    guard head != 0 else { return refill(byteCount, sizeClass, call) }
+    heap.requested.addUnshared(byteCount)
+    return slab.take(head)
   }
 
   @inline(never) @usableFromInline
@@ -87,7 +99,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       return nil
     }
     guard isPlain else { return allocateZeroedDiverted(total, call) }
-    if total > SizeClass.largest {
+    if total > SizeClass.largest, !isInSlabs(total) {
       guard let (pointer, isZero) = allocateLarge(total) else { return exhausted(total, call, zeroed: true) }
       if !isZero { clear(pointer, total) }
       return pointer
@@ -153,7 +165,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     guard isPlain else { return allocateDiverted(byteCount, alignment: 1, call) }
     let pointer: UnsafeMutableRawPointer?
     if byteCount > SizeClass.largest {
-      pointer = allocateLarge(byteCount)?.pointer
+      pointer = isInSlabs(byteCount) ? allocateMediumSlow(byteCount) : allocateLarge(byteCount)?.pointer
     } else if self == .shared, threadBlock().pointee.state == UInt(MP_THREAD_NEW) {
       pointer = allocateFirst(byteCount, call)
     } else {
@@ -163,12 +175,12 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     return pointer ?? exhausted(byteCount, call)
   }
 
-  // Of a small object. Most of what comes here: the thread's current slab has nothing left, and another has.
+  // Of an object in slabs. Most of what comes here: the thread's current slab has nothing left, and another has.
   @inline(never)
-  private func refill(_ byteCount: UInt, _ call: StaticString) -> UnsafeMutableRawPointer? {
+  private func refill(_ byteCount: UInt, _ sizeClass: Int, _ call: StaticString) -> UnsafeMutableRawPointer? {
     let record = threadBlock().heapRecord
     if self == .shared, record != mp_empty_heap_address() {
-      let heap = record.assumingMemoryBound(to: ThreadHeap.self), sizeClass = SizeClass.index(byteCount)
+      let heap = record.assumingMemoryBound(to: ThreadHeap.self)
       if let pointer = heap.takeNext(sizeClass) {
         heap.sample(byteCount, heap.current(sizeClass).pointee.itemSize)
         heap.requested.addUnshared(byteCount)
@@ -176,6 +188,18 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       }
     }
     return allocateSlow(byteCount, call)
+  }
+
+  /// Whether objects of so many bytes are items of slabs: small ones, and medium ones where there is room for slabs that are not full, and
+  /// neither headers nor checks of another kind.
+  func isInSlabs(_ byteCount: UInt) -> Bool {
+    byteCount <= SizeClass.largest || byteCount <= SizeClass.largestMedium && isElastic && isPlain && !isDense
+  }
+
+  // A run, as long as an item would be, where there is no room for a slab.
+  private func allocateMediumSlow(_ byteCount: UInt) -> UnsafeMutableRawPointer? {
+    let sizeClass = SizeClass.medium(byteCount)
+    return allocateSmall(byteCount, sizeClass) ?? allocateLarge(SizeClass.itemSize(sizeClass))?.pointer
   }
 
   func allocateSmall(_ byteCount: UInt, _ sizeClass: Int) -> UnsafeMutableRawPointer? {

@@ -94,6 +94,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       threadHeap()?.requested.addUnshared(byteCount)
       return UnsafeMutableRawPointer(bitPattern: span.pointee.address)
     }
+    if isInSlabs(Self.roomy(byteCount)) { return allocateUntold(Self.roomy(byteCount), call: call) }
     return tryAllocateLarge(Self.roomy(byteCount)) ?? allocateUntold(byteCount, call: call)
   }
 }
