@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import pathlib
+import random
 import statistics
 
 from . import figures, report
@@ -108,8 +109,14 @@ def start_ups(peers, runs, progress, budget):
         if number >= 3 and progress.elapsed() > until:
             progress.say(f"start-up: {number} runs, no time for more")
             break
-        for peer in peers:
-            samples[peer.name].append(measure(peer, [PROGRAMS / "nothing"])[0])
+        for peer in random.Random(number).sample(peers, len(peers)):
+            if peer.name not in samples:
+                continue
+            try:
+                samples[peer.name].append(measure(peer, [PROGRAMS / "nothing"])[0])
+            except Failed as why:
+                del samples[peer.name]
+                progress.say(f"start-up on {peer.name}: {why}")
     return {
         name: {key: statistics.median(figure[key] for figure in got) for key in ("seconds", "peak_KiB")} for name, got in samples.items()
     }

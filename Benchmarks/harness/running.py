@@ -38,13 +38,19 @@ def compile_one(source, more, also):
         raise Complaint(f"{source.name} does not compile:\n{done.stderr}")
 
 
+def plain_environment():
+    """What this process has, less what tunes an allocator: each is measured as it comes."""
+    tunes = ("MEMPOOL_", "MPMAXRETRIES", "MPWAITTIME", "MALLOC_", "MIMALLOC_", "TCMALLOC_", "TBB_", "GLIBC_TUNABLES")
+    return {name: value for name, value in os.environ.items() if not name.startswith(tunes)}
+
+
 def measure(allocator, words, limit=120, folder=None, environment=None, library=None):
     """Runs a program; returns what measure.c says of it, and what it printed."""
     result = PROGRAMS / f"result.{os.getpid()}.{threading.get_ident()}"
     preload = allocator.library if library is None else library
     command = [PROGRAMS / "measure", result, str(limit), preload, *map(str, words)]
     child = subprocess.Popen(
-        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, cwd=folder, env=environment or plain_environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
         output, errors = child.communicate()

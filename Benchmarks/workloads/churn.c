@@ -1,8 +1,8 @@
-// A thousand short threads, as many alive at a time as --threads says. Each takes 4000 objects twelve times, frees
+// A thousand short threads, as many alive at a time as --threads says. Each takes 4000 objects twenty-two times, frees
 // three quarters at random, and leaves the rest to the next thread, which frees it: heaps are made, left and taken over all the time.
 #include "workload.h"
 
-enum { threads = 1000, objects = 4000, passes = 12 };
+enum { threads = 1000, objects = 4000, passes = 22 };
 
 typedef struct {
   slot_t *slots;
