@@ -204,9 +204,9 @@ import Testing
   @Test func growsInPlaceWhereItCan() throws {
     let test = try TestPool(.elastic)
     let pool = test.pool
-    let run = try #require(pool.allocate(4_000))
-    #expect(pool.reallocate(run, 16_000) == run, "the rest of the page is free")
-    #expect(pool.usableSize(of: run) >= 16_000)
+    let run = try #require(pool.allocate(40_000))
+    #expect(pool.reallocate(run, 49_000) == run, "the rest of the page is free")
+    #expect(pool.usableSize(of: run) >= 49_000)
     let item = try #require(pool.allocate(33))
     #expect(pool.reallocate(item, 48) == item)
     let span = try #require(pool.allocate(33 << 20))

@@ -24,7 +24,7 @@ import Testing
 
   /// What a thread frees it gets again, down to the last of its size; and no more is kept than the bound says.
   @Test func keepsWhatWasFreed() throws {
-    let test = try TestPool(.elastic)
+    let test = try TestPool(.fixed)
     let pool = test.pool
     for byteCount in [UInt(4_000), 5_000, 16_000, 17_000, 32_768] {
       let pointers = try (0..<2).map { _ in try #require(pool.allocate(byteCount)) }
@@ -42,7 +42,7 @@ import Testing
 
   @Test func isBoundedWhateverIsFreed() throws {
     var random = SplitMix64(seed: SplitMix64.seed("isBoundedWhateverIsFreed"))
-    let test = try TestPool(.elastic)
+    let test = try TestPool(.fixed)
     let pool = test.pool, heap = try #require(pool.threadHeap())
     var live: [(pointer: UnsafeMutableRawPointer, byteCount: Int)] = []
     for step in 0..<20_000 {
@@ -84,7 +84,7 @@ import Testing
 }
 
 private func freeTwice(_ byteCount: UInt) throws {
-  let pool = try TestPool(.elastic).keptPool
+  let pool = try TestPool(.fixed).keptPool
   let pointer = pool.allocate(byteCount)
   pool.deallocate(pointer)
   pool.deallocate(pointer)
