@@ -18,7 +18,9 @@ extension Run {
   func checkHeapCount(most: Int) {
     for (kind, pool) in pools where kind != .shared {
       let count = pool.statisticsAtRest().heapCount
-      if count > most + 2 + setting.threads { fail("the \(kind) pool has \(count) heaps for at most \(most) threads at once") }
+      if count > most + 2 + setting.threads {
+        fail("the \(kind) pool has \(count) heaps for at most \(most) threads at once")
+      }
     }
   }
 }

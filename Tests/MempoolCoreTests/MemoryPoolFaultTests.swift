@@ -399,6 +399,13 @@ import Testing
         let pointer = pool.allocate(9_000)
         pool.deallocate(pointer)
         pool.deallocate(pointer)
+      }, "double free")
+    line(
+      await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+        let pool = try TestPool(.elastic).keptPool
+        let pointer = pool.allocate(40_000)
+        pool.deallocate(pointer)
+        pool.deallocate(pointer)
       }, "double free, or never allocated")
     line(
       await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {

@@ -20,7 +20,7 @@ import Testing
   func fewObjectsShareSlabs(largestFirst: Bool) throws {
     let test = try TestPool(.elastic)
     let pool = test.pool
-    let classes = Array(9..<SizeClass.count)
+    let classes = Array(9..<SizeClass.smallCount)
     var pointers: [UnsafeMutableRawPointer] = []
     for sizeClass in largestFirst ? classes.reversed() : classes {
       let byteCount = SizeClass.itemSize(sizeClass)
@@ -57,11 +57,57 @@ import Testing
     #expect(pool.checkInvariants())
   }
 
+  /// Objects of 4 to 32 KiB are items where the pool can grow; elsewhere they are runs.
+  @Test(arguments: [PoolKind.elastic, .crowded, .fixed, .buffer, .dense])
+  func mediumObjects(kind: PoolKind) throws {
+    let test = try TestPool(kind)
+    let pool = test.pool
+    for byteCount in [UInt(3_841), 4_096, 4_097, 10_000, 32_768] {
+      let pointers = try (0..<20).map { _ in try #require(pool.allocate(byteCount)) }
+      let areItems = kind == .elastic || kind == .crowded
+      for pointer in pointers {
+        let usable = pool.usableSize(of: pointer)
+        #expect(usable >= pool.goodSize(byteCount))
+        if areItems { #expect(usable == SizeClass.itemSize(SizeClass.medium(byteCount)), "\(byteCount) bytes") }
+        Pattern.fill(pointer, Int(usable), UInt64(byteCount))
+      }
+      let counted = slabs(pool)[SizeClass.itemSize(SizeClass.medium(byteCount))]
+      if areItems {
+        #expect(counted == 4 || counted == 5, "at least 2, 4, 4, 8 and 8 of them in a slab")
+      } else {
+        #expect(counted == nil)
+      }
+      for pointer in pointers {
+        #expect(Pattern.isIntact(pointer, Int(pool.usableSize(of: pointer)), UInt64(byteCount)))
+        pool.deallocate(pointer)
+      }
+      #expect(pool.checkInvariants() && pool.statistics().allocatedBytes == 0)
+    }
+  }
+
+  /// Where a slab finds no place, a run may: memory that is nearly full is used to the last page.
+  @Test func mediumObjectsFillMemory() async {
+    await #expect(processExitsWith: .success) {
+      try Forks.inside {
+        let pool = try TestPool(.elastic) { $0.backing = .elastic(reserve: 2 << 20) }.keptPool
+        _ = try #require(pool.allocate(100))
+        mp_system_fail_every(1)
+        var pointers: [UnsafeMutableRawPointer] = []
+        while let pointer = pool.allocate(32 << 10) { pointers.append(pointer) }
+        mp_system_fail_every(0)
+        let byteCount = pool.statistics().committedBytes
+        try demand(UInt(pointers.count) << 15 >= byteCount / 10 * 9, "\(pointers.count) objects in \(byteCount) bytes")
+        for pointer in pointers { pool.deallocate(pointer) }
+        try demand(pool.checkInvariants(), "broken")
+      }
+    }
+  }
+
   /// A shared class is aligned as well as the class that it serves.
   @Test func sharedItemsAreAsAligned() throws {
     let test = try TestPool(.elastic)
     let pool = test.pool
-    for sizeClass in 0..<SizeClass.count {
+    for sizeClass in 0..<SizeClass.smallCount {
       let byteCount = SizeClass.itemSize(sizeClass)
       let shared = SizeClass.shared(sizeClass)
       #expect(shared >= sizeClass && SizeClass.shared(shared) == shared)

@@ -9,14 +9,23 @@ import Testing
   private let sizes = (0..<SizeClass.count).map { SizeClass.itemSize($0) }
 
   private func smallest(_ byteCount: UInt, _ alignment: UInt = 1) -> Int? {
-    sizes.firstIndex { $0 >= byteCount && $0 % alignment == 0 }
+    sizes.prefix(SizeClass.smallCount).firstIndex { $0 >= byteCount && $0 % alignment == 0 }
   }
 
   @Test func sizesRiseAndEndAtTheLargest() {
     for (smaller, larger) in zip(sizes, sizes.dropFirst()) { #expect(smaller < larger) }
     #expect(sizes.first == 8)
-    #expect(sizes.last == SizeClass.largest)
+    #expect(sizes[SizeClass.smallCount - 1] == SizeClass.largest)
     #expect(SizeClass.largest < Page.byteCount)
+    #expect(sizes.last == SizeClass.largestMedium)
+  }
+
+  @Test func mediumIndexIsTheSmallestThatFits() throws {
+    for byteCount in SizeClass.largest + 1...SizeClass.largestMedium {
+      let index = SizeClass.medium(byteCount)
+      try demand(index == sizes.firstIndex { $0 >= byteCount }, "\(byteCount) bytes")
+      try demand((sizes[index] - byteCount) * 5 < sizes[index], "\(byteCount) bytes waste more than a fifth")
+    }
   }
 
   @Test func indexIsTheSmallestThatFits() throws {

@@ -22,7 +22,9 @@ import Testing
   }
 
   private let shapes: [(Int, UInt)] = (0..<SizeClass.count).flatMap { sizeClass in
-    [UInt(1), 2, 4].map { (sizeClass, $0) }
+    sizeClass < SizeClass.smallCount
+      ? [UInt(1), 2, 4].map { (sizeClass, $0) }
+      : [UInt(2), 4, 8].map { (sizeClass, ($0 * SizeClass.itemSize(sizeClass) + Page.byteCount - 1) >> Page.shift) }
   }
 
   /// Every class × every offset: the item's number and whether the address is an item's first byte, by the reciprocal, as by

@@ -48,7 +48,9 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
   /// takes and frees one object over and over would otherwise keep and take it each time. A few at a time, as nobody takes a current slab
   /// from an idle thread.
   private func mayStayEmpty(_ sizeClass: Int, _ byteCount: UInt) -> Bool {
-    guard pointee.staysEmpty.nonzeroBitCount < Self.mostStayingEmpty, byteCount <= Self.largestStayingEmpty else { return false }
+    guard pointee.staysEmpty.nonzeroBitCount < Self.mostStayingEmpty, byteCount <= Self.largestStayingEmpty else {
+      return false
+    }
     pointee.staysEmpty |= 1 << UInt(sizeClass)
     return true
   }

@@ -69,7 +69,8 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   @inline(__always)
   private func allocateMedium(_ byteCount: UInt, _ call: StaticString) -> UnsafeMutableRawPointer? {
     guard self == .shared, byteCount <= SizeClass.largestMedium else { return allocateSlow(byteCount, call) }
-    let heap = threadBlock().heapRecord.assumingMemoryBound(to: ThreadHeap.self), sizeClass = SizeClass.medium(byteCount)
+    let heap = threadBlock().heapRecord.assumingMemoryBound(to: ThreadHeap.self),
+      sizeClass = SizeClass.medium(byteCount)
     let slab = heap.current(sizeClass)
     let head = slab.pointee.head
     guard head != 0 else { return refill(byteCount, sizeClass, call) }

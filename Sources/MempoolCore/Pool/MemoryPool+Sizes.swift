@@ -15,7 +15,9 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       while SizeClass.itemSize(index) < byteCount { index += 1 }
       return SizeClass.itemSize(index)
     }
-    if case .elastic = options.backing, byteCount <= SizeClass.largestMedium, options.hardening == .off, options.smallObjects == .classes {
+    if case .elastic = options.backing, byteCount <= SizeClass.largestMedium, options.hardening == .off,
+      options.smallObjects == .classes
+    {
       return SizeClass.itemSize(SizeClass.medium(byteCount))
     }
     if byteCount <= RunSize.most << Page.fragmentShift { return Self.fragments(byteCount) << Page.fragmentShift }

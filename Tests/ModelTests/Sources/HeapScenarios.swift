@@ -170,7 +170,9 @@ let heapScenarios: [Scenario] = [
     ],
     setUp: holding(3, by: 3, owners: 4) { Bench.as_(3) { Bench.end() } }, check: Bench.check, bound: 4, fullBound: 5),
   Scenario(
-    name: "beside", summary: "others free in the current slab, of a heap that its thread has adopted, which looks at that heap's news, too",
+    name: "beside",
+    summary:
+      "others free in the current slab, of a heap that its thread has adopted, which looks at that heap's news, too",
     bodies: [
       { _ = Bench.sureTake(Bench.large) },
       {
