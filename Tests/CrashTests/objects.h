@@ -23,7 +23,7 @@ static void *small(void) { return second(200); }
 static void *largestSmall(void) { return second(3840); }
 static void *alignedSmall(void) { return secondAligned(64, 100); }
 static void *alignedRun(void) { return secondAligned(4096, 100); }
-static void *run(void) { return second(5000); }
+static void *run(void) { return second(36000); }
 static void *pages(void) { return second(100000); }
 static void *span(void) { return second(40 << 20); }
 
