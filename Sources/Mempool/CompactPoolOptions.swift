@@ -15,13 +15,21 @@ public struct CompactPoolOptions: Sendable {
   }
 
   /// Where objects begin.
-  public enum Alignment: Int, Sendable {
+  public enum Alignment: Sendable {
     /// At multiples of 4 bytes.
-    case four = 4
+    case four
     /// At multiples of 8.
-    case eight = 8
+    case eight
     /// At multiples of 16.
-    case sixteen = 16
+    case sixteen
+
+    var byteCount: Int {
+      switch self {
+      case .four: 4
+      case .eight: 8
+      case .sixteen: 16
+      }
+    }
   }
 
   /// Where the pages are.
@@ -66,7 +74,7 @@ public struct CompactPoolOptions: Sendable {
       guard window >= 0 else { throw .invalidArgument }
       core.backing = .file(window: UInt(window))
     }
-    core.alignment = UInt(alignment.rawValue)
+    core.alignment = UInt(alignment.byteCount)
     core.isMovable = isMovable
     core.reservePages = reservePages.map { UInt($0) }
     core.shardCount = UInt(shardCount)

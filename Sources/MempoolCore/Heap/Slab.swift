@@ -272,3 +272,13 @@ extension UnsafeMutablePointer where Pointee == Slab {
     return false
   }
 }
+
+extension UnsafeMutablePointer where Pointee == PageEntry {
+  /// The slab that the page belongs to, for who keeps its record from being given back: ``MetadataArena``, `withRecordsKept(_:)`.
+  var keptSlab: SlabPointer? {
+    let before = slab.loadAcquire()  // acquire: pairs with the release in make(_:pages:in:for:_:_:)
+    // Once more, as the page may be given back, and become something else, in between.
+    guard isSlab, slab.loadRelaxed() == before else { return nil }
+    return SlabPointer(bitPattern: before)
+  }
+}

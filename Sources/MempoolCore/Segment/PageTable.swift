@@ -62,14 +62,6 @@ extension UnsafeMutablePointer where Pointee == PageEntry {
   /// Whether the page belongs to a heap's slab.
   var isSlab: Bool { reciprocal.loadRelaxed() != 0 }
 
-  /// The slab that the page belongs to, for who keeps its record from being given back: ``MetadataArena``, `withRecordsKept(_:)`.
-  var keptSlab: UnsafeMutablePointer<Slab>? {
-    let before = slab.loadAcquire()  // acquire: pairs with the release in make(_:pages:in:for:_:_:)
-    // Once more, as the page may be given back, and become something else, in between.
-    guard isSlab, slab.loadRelaxed() == before else { return nil }
-    return UnsafeMutablePointer<Slab>(bitPattern: before)
-  }
-
   /// What the page is, unless it is a slab.
   var kind: PageKind { PageKind(rawValue: heap.loadRelaxed() & 0xff) ?? .fragments }
 
