@@ -25,9 +25,6 @@ final class WholeLife: Scenario {
 
   func work(_ worker: Worker) {
     guard worker.index < 2 else { return }
-    if Sanitizer.current == .thread {
-      worker.run.skip("statistics while others allocate: they read what others write, which ThreadSanitizer reports")
-    }
     repeat {
       let environment = Self.environments.randomElement(using: &worker.random)!
       let seed = "\(worker.random.next())"
