@@ -20,7 +20,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       return mp_errno_set(saved)
     }
     Backtrace.loadUnwinder()
-    region.interval.storeRelease(settings.guardSampleInterval)  // release: pairs with the acquire in startSampling(_:)
+    region.interval.storeRelease(settings.guardSampleInterval)  // release: pairs with the acquires in startSampling(_:) and countGuards(into:)
     let block = threadBlock()
     if block.pointee.state == UInt(MP_THREAD_LIVE) { startSampling(block) }
     mp_errno_set(saved)

@@ -53,7 +53,8 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       if entry.isSlab {
         segment.arena.withRecordsKept {
           // Not by the record's base: an in-out access to any field is, to ThreadSanitizer, one to the record's first word.
-          guard let slab = entry.keptSlab, entry.base.loadRelaxed() &+ slab.pointee.itemSize == segment.address(ofPage: page)
+          guard let slab = entry.keptSlab,
+            entry.base.loadRelaxed() &+ slab.pointee.itemSize == segment.address(ofPage: page)
           else { return }
           count(slab, into: &statistics)
         }
@@ -120,7 +121,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
 
   private func countGuards(into statistics: inout PoolStatistics) {
     let region = GuardRegionPointer.process
-    guard region.interval.loadRelaxed() != 0 else { return }
+    guard region.interval.loadAcquire() != 0 else { return }  // acquire: pairs with the release in startGuards()
     // In this order: each of them was counted before it came to live.
     statistics.guardedLiveCount = region.slots.liveCount
     statistics.guardedCount = region.allocated.loadRelaxed()
