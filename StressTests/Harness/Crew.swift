@@ -1,6 +1,8 @@
 /// The threads of a run. They live for as long as it does: between rounds they wait, their heaps as the round has left them, and nothing of
 /// the allocator happens in them.
-final class Crew: @unchecked Sendable {  // everything but `threads`, which is the driver's, is read and written under the lock
+///
+/// Everything but `threads`, which is the driver's, is read and written under the lock.
+final class Crew: @unchecked Sendable {
   private let lock = Lock()
   private var threads: [OwnThread] = []
   private var round = 0

@@ -20,7 +20,8 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       return mp_errno_set(saved)
     }
     Backtrace.loadUnwinder()
-    region.interval.storeRelease(settings.guardSampleInterval)  // release: pairs with the acquires in startSampling(_:) and countGuards(into:)
+    // release: pairs with the acquires in startSampling(_:) and countGuards(into:)
+    region.interval.storeRelease(settings.guardSampleInterval)
     let block = threadBlock()
     if block.pointee.state == UInt(MP_THREAD_LIVE) { startSampling(block) }
     mp_errno_set(saved)
