@@ -138,6 +138,11 @@ extension UnsafeMutablePointer where Pointee == Segment {
     arena.allocate(byteCount) { wanted in refillArena(wanted) }
   }
 
+  /// Whether its own range, which the system may refuse, is large enough for one more block.
+  func hasRoomForMetadata(_ byteCount: UInt) -> Bool {
+    arena.mutex.withLock { pointee.arenaLimit - pointee.arenaCommitted >= byteCount }
+  }
+
   /// Takes back what ``allocateMetadata(_:)`` returned for the same `byteCount`. Where no purger comes by, free blocks beyond a budget go back
   /// to the system, as pages do.
   func deallocateMetadata(_ block: UInt, _ byteCount: UInt) {

@@ -63,8 +63,11 @@ extension UnsafeMutablePointer where Pointee == SegmentList {
   }
 
   /// A zeroed record of the pool's: from the newest segment that has room, or from a further one; nil when none can be had.
+  /// Where the newest segment's own range has room that the system refuses, no further one is asked for.
   func allocateRecord(_ byteCount: UInt) -> UInt? {
-    claim(pages: (byteCount + Page.byteCount - 1) >> Page.shift) { $0.allocateMetadata(byteCount) }?.0
+    if let record = claimOnce(from: newest, { $0.allocateMetadata(byteCount) })?.0 { return record }
+    if let newest, newest.hasRoomForMetadata(byteCount) { return nil }
+    return claim(pages: (byteCount + Page.byteCount - 1) >> Page.shift) { $0.allocateMetadata(byteCount) }?.0
   }
 
   /// Takes back what ``allocateRecord(_:)`` returned for the same `byteCount`.
