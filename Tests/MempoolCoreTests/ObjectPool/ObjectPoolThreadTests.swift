@@ -217,6 +217,7 @@ import Testing
           for object in objects { TestObjects.release(object) }
           gate.arrive()
         }
+        gate.arrive()  // They end when the last pool has been looked at.
       }
     }
     for round in 0..<rounds {
@@ -225,6 +226,7 @@ import Testing
       gate.arrive()
       #expect(pool.checkInvariants() && pool.destroy())
     }
+    gate.arrive()
     for thread in threads { thread.join() }
     #expect(findings.all == [])
     #expect(test.memory.checkInvariants())
