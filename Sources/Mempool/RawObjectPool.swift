@@ -17,7 +17,9 @@ public final class RawObjectPool: Sendable {
   ///   - itemSize: Bytes of a piece, from 1 to 1 MiB.
   ///   - alignment: A power of two, at most 16 KiB. Pieces are aligned to 16 whatever this says.
   ///   - count: Pieces to keep ready, at least 1.
-  ///   - pool, name, fallback: As ``ObjectPool/init(count:in:name:fallback:)``.
+  ///   - pool: As ``ObjectPool/init(count:in:name:fallback:)``.
+  ///   - name: As there.
+  ///   - fallback: As there.
   /// - Throws: As ``ObjectPool/init(count:in:name:fallback:)``.
   public init(
     itemSize: Int, alignment: Int = 16, count: Int, in pool: MemoryPool = .shared, name: String = "",
