@@ -137,16 +137,31 @@ static const struct {
     {"fixed", hasSlabs, {.backing = MP_BACKING_FIXED, .size = sizeof place}},
     {"buffer", hasSlabs, {.backing = MP_BACKING_BUFFER, .start = place, .size = sizeof place}},
     {"dense and fixed", 0, {.backing = MP_BACKING_FIXED, .size = sizeof place, .small_objects = MP_SMALL_DENSE}},
+    {"dense tree", isElastic, {.small_objects = MP_SMALL_DENSE_TREE}},
     {"full", isFull, {.backing = MP_BACKING_FIXED, .size = 4 << 20, .exhaustion = MP_EXHAUSTION_SYSTEM, .max_retries = MP_NONE}},
 };
 
 // --- Singles
+
+static void *freeMine(void *p) {
+  mp_pool_free(mine, p);
+  return NULL;
+}
 
 static void dense_overwritten(void) {
   char *p = small();
   memset(p - 4, 0xff, 4);
   EXPECT("mp_pool_free(%p): block header overwritten", (void *)p);
   mp_pool_free(mine, p);
+}
+
+static void dense_overwritten_elsewhere(void) {
+  char *p = small();
+  memset(p - 4, 0xff, 4);
+  EXPECT("mp_pool_free(%p): block header overwritten", (void *)p);
+  pthread_t thread;
+  if (pthread_create(&thread, NULL, freeMine, p)) stop("pthread_create");
+  pthread_join(thread, NULL);
 }
 
 static void exhausted(void) {
@@ -178,7 +193,12 @@ int main(int count, char **arguments) {
       if (i == 0 || kinds[i].options.backing == MP_BACKING_BUFFER) ATTEMPT_ALL(sharedCalls, mineToShared);
       if (i == 0) ATTEMPT_ALL(calls, otherObjects);
     }
-    if (i == 1) attempt(dense_overwritten, "dense_overwritten");
+    if (kinds[i].options.small_objects != MP_SMALL_CLASSES) {
+      snprintf(where, sizeof where, "%s: overwritten", kinds[i].name);
+      attempt(dense_overwritten, "%s", where);
+      snprintf(where, sizeof where, "%s: overwritten, another thread", kinds[i].name);
+      attempt(dense_overwritten_elsewhere, "%s", where);
+    }
     mp_pool_destroy(mine);
   }
   attempt(exhausted, "exhausted");

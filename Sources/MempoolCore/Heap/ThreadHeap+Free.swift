@@ -129,6 +129,12 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
       if seen == head { break }
       head = seen
     }
+    visitIfAbandoned()
+  }
+
+  /// After something was put on one of its pending lists: looks after the heap if nobody owns it.
+  @inline(__always)
+  func visitIfAbandoned() {
     fenceFull()  // pairs with the fence in abandon(afterVisit:): one of the two sees what the other wrote
     if pointee.registry.isOwned(pointee.index) { return }
     if pointee.registry.tryAdopt(pointee.index) {

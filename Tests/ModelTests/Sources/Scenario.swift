@@ -96,7 +96,7 @@ struct Scenario: @unchecked Sendable {
   }
 
   static let all =
-    cellScenarios + bitmapScenarios + lockScenarios + heapScenarios + spareScenarios + cacheScenarios
+    cellScenarios + bitmapScenarios + lockScenarios + heapScenarios + denseScenarios + spareScenarios + cacheScenarios
     + segmentScenarios + guardScenarios + processScenarios
 }
 
