@@ -36,6 +36,12 @@ private enum Bench {
     dense.leave()
   }
 
+  /// The same, and gives the last empty page back.
+  static func defragment() {
+    mp_model_note("defragments", 0)
+    _ = heap.dense.defragment(to: heap.densePages)
+  }
+
   private static func heapsAreSound() -> Bool {
     var isSound = HeapBench.partsAreSound()
     for index in 0..<HeapBench.registry.count where !HeapBench.registry.heap(index)!.dense.checkInvariants() {
@@ -73,7 +79,32 @@ let denseScenarios: [Scenario] = [
     ],
     setUp: Bench.holding(4), check: Bench.check, bound: 4, fullBound: 6),
   Scenario(
+    name: "dense-empties",
+    summary: "2 threads free the last objects of a dense heap's page, which its owner gives back",
+    bodies: [
+      {
+        Bench.defragment()
+        Bench.defragment()
+      }, { HeapBench.give(items[0]) }, { HeapBench.give(items[1]) },
+    ],
+    setUp: Bench.holding(2), check: Bench.check, bound: 4, fullBound: 6),
+  Scenario(
+    name: "dense-beside", summary: "an owner frees and takes beside objects that others free",
+    bodies: [
+      {
+        HeapBench.give(items[1])
+        _ = HeapBench.sureTake(100)
+      }, { HeapBench.give(items[0]) }, { HeapBench.give(items[2]) },
+    ],
+    setUp: Bench.holding(4), check: Bench.check, bound: 3, fullBound: 5),
+  Scenario(
     name: "dense-abandon", summary: "a thread ends while another frees an object of its dense heap",
     bodies: [{ HeapBench.end() }, { HeapBench.give(items[0]) }],
     setUp: Bench.holding(4), check: Bench.check, bound: 5, fullBound: 8),
+  Scenario(
+    name: "dense-visit",
+    summary: "2 threads free the objects of an abandoned dense heap, which each may adopt to look after it",
+    bodies: [{ HeapBench.give(items[0]) }, { HeapBench.give(items[1]) }],
+    setUp: Bench.holding(2, by: 2, owners: 3) { HeapBench.as_(2) { HeapBench.end() } }, check: Bench.check, bound: 3,
+    fullBound: 5),
 ]
