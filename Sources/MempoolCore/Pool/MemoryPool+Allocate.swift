@@ -100,7 +100,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       return nil
     }
     guard isPlain else { return allocateZeroedDiverted(total, call) }
-    if total > SizeClass.largest, !isInSlabs(total) {
+    if !isInSlabs(total) {
       guard let (pointer, isZero) = allocateLarge(total) else { return exhausted(total, call, zeroed: true) }
       if !isZero { clear(pointer, total) }
       return pointer
