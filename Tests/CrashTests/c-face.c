@@ -42,6 +42,7 @@ static void *item(void) {
 static const Object objectsOfAll[] = {
     OBJECTS_OF_ANY_POOL,
     OBJECTS_OF_SLABS,
+    OBJECTS_OF_MEDIUM,
     OBJECTS_OF_ELASTIC,
     OBJECTS_OF_OTHERS,
     {"libc's", ofLibc, NULL, FOREIGN},

@@ -5,31 +5,9 @@
 enum { subjectBytes = 200 };
 #include "libc-names.h"
 
-CALLS(malloc_usable_size, malloc_usable_size(p))
-CALLS(malloc_size, malloc_size(p))
-
-static const Call calls[] = {
-    {"free", call_free, 0},
-    {"realloc", call_realloc, 1},
-    {"malloc_usable_size", call_malloc_usable_size, 1},
-    {"realloc", call_realloc_to_less, 1, 1},
-    {"realloc", call_realloc_to_0, 0},
-    {"reallocarray", call_reallocarray, 1, 1},
-    {"reallocf", call_reallocf, 1, 1},
-    {"reallocarr", call_reallocarr, 1, 1},
-    {"reallocarr", call_reallocarr_to_0, 0, 1},
-    {"malloc_size", call_malloc_size, 1, 1},
-    {"free_sized", call_free_sized, 0},
-    {"free_aligned_sized", call_free_aligned_sized, 0},
-    {"cfree", call_cfree, 0, 1},
-    {"vfree", call_vfree, 0, 1},
-    {"__libc_free", call_libc_free, 0, 1},
-    {"__libc_cfree", call_libc_cfree, 0, 1},
-    {"__libc_realloc", call_libc_realloc, 1, 1},
-};
-
 static const Object anyObjects[] = {OBJECTS_OF_ANY_POOL, OBJECTS_OF_OTHERS};
 static const Object slabObjects[] = {OBJECTS_OF_SLABS};
+static const Object mediumObjects[] = {OBJECTS_OF_MEDIUM};
 static const Object elasticObjects[] = {OBJECTS_OF_ELASTIC};
 
 // --- Sizes and alignments that the object was not asked for with
@@ -41,7 +19,9 @@ CALLS(aligned_huge, (free_aligned_sized(p, 64, huge), 0))
 CALLS(absurd_alignment, (free_aligned_sized(p, 24, 200), 0))
 CALLS(no_alignment, (free_aligned_sized(p, 0, 200), 0))
 CALLS(misaligned, (free_aligned_sized(p, 4096, 100), 0))
-CALLS(run_too_large, (free_sized(p, 9000), 0))
+CALLS(medium_too_large, (free_sized(p, 9000), 0))
+CALLS(medium_too_small, (free_sized(p, 200), 0))
+CALLS(run_too_large, (free_sized(p, 50000), 0))
 CALLS(run_too_small, (free_sized(p, 200), 0))
 CALLS(span_too_large, (free_sized(p, huge), 0))
 CALLS(span_too_small, (free_sized(p, 5000), 0))
@@ -50,6 +30,7 @@ static const Call smallSizes[] = {
     {"free_sized", call_too_large, 0}, {"free_sized", call_too_small, 0}, {"free_sized", call_span_too_large, 0},
     {"free_aligned_sized", call_aligned_too_large, 0}, {"free_aligned_sized", call_aligned_huge, 0},
 };
+static const Call mediumSizes[] = {{"free_sized", call_medium_too_large, 0}, {"free_sized", call_medium_too_small, 0}};
 static const Call runSizes[] = {{"free_sized", call_run_too_large, 0}, {"free_sized", call_run_too_small, 0}};
 static const Call spanSizes[] = {{"free_sized", call_span_too_large, 0}, {"free_sized", call_span_too_small, 0}};
 static const Call alignments[] = {
@@ -61,6 +42,7 @@ static const Call alignments[] = {
 static void *alignedTo64(void) { return secondAligned(64, 128); }
 static void *in8192(void) { return offset(secondAligned(4096, 8192), 64); }
 static const Object sizedSmall[] = {{"small, live", alignedTo64, NULL, "not of this size", NULL}};
+static const Object sizedMedium[] = {{"medium, live", medium, NULL, "not of this size", NULL}};
 static const Object sizedRun[] = {{"run, live", run, NULL, "not of this size", NULL}};
 static const Object sizedSpan[] = {{"span, live", span, NULL, "not of this size", NULL}};
 static const Object misaligned[] = {{"in an aligned run", in8192, NULL, "not of this alignment", NULL}};
@@ -75,8 +57,10 @@ int main(int count, char **arguments) {
   beginAttempts(count, arguments);
   attemptAll("", calls, callCount, anyObjects, COUNT(anyObjects));
   if (hasSlabs) attemptAll("", calls, callCount, slabObjects, COUNT(slabObjects));
+  if (hasSlabs && isElastic) attemptAll("", calls, callCount, mediumObjects, COUNT(mediumObjects));
   if (isElastic) attemptAll("", calls, callCount, elasticObjects, COUNT(elasticObjects));
   ATTEMPT_ALL(smallSizes, sizedSmall);
+  ATTEMPT_ALL(mediumSizes, sizedMedium);
   ATTEMPT_ALL(runSizes, sizedRun);
   if (isElastic) ATTEMPT_ALL(spanSizes, sizedSpan);
   ATTEMPT_ALL(alignments, misaligned);

@@ -23,7 +23,13 @@ static void *small(void) { return second(200); }
 static void *largestSmall(void) { return second(3840); }
 static void *alignedSmall(void) { return secondAligned(64, 100); }
 static void *alignedRun(void) { return secondAligned(4096, 100); }
-static void *run(void) { return second(36000); }
+// In slabs where the pool is plain and can grow, a run elsewhere.
+static void *medium(void) { return second(5000); }
+// The includer may name a smaller one, where no run that small is in slabs.
+#ifndef RUN_BYTES
+#define RUN_BYTES 36000
+#endif
+static void *run(void) { return second(RUN_BYTES); }
 static void *pages(void) { return second(100000); }
 static void *span(void) { return second(40 << 20); }
 
@@ -61,6 +67,9 @@ static void *inTiny(void) { return offset(tiny(), 1); }
 static void *inSmall(void) { return offset(small(), 16); }
 static void *inSmallMisaligned(void) { return offset(small(), 8); }
 static void *inSmallOdd(void) { return offset(small(), 1); }
+static void *inMedium(void) { return offset(medium(), 512); }
+static void *inMediumMisaligned(void) { return offset(medium(), 8); }
+static void *inMediumOdd(void) { return offset(medium(), 1); }
 static void *inRun(void) { return offset(run(), 512); }
 static void *inRunMisaligned(void) { return offset(run(), 8); }
 static void *inRunOdd(void) { return offset(run(), 1); }
@@ -130,6 +139,14 @@ static void *top(void) { return hide((void *)(UINTPTR_MAX - 7)); }
   {"small, collected", collected, NULL, FREED_SMALL},               \
   {"small, never cut", uncut, NULL, "never allocated", NULL},       \
   {"behind the last small one", behindTheLast, NULL, "never allocated", NULL}
+
+// Of a pool that keeps medium objects in slabs.
+#define OBJECTS_OF_MEDIUM                                           \
+  {"medium, freed", medium, release, FREED_SMALL},                  \
+  {"medium, outgrown", medium, outgrow, FREED_SMALL},               \
+  {"in a medium one", inMedium, NULL, INTERIOR},                    \
+  {"in a medium one, misaligned", inMediumMisaligned, NULL, INTERIOR},\
+  {"in a medium one, odd", inMediumOdd, NULL, INTERIOR}
 
 #define OBJECTS_OF_ELASTIC                                          \
   {"span, freed", span, release, FREED_SMALL},                      \

@@ -54,6 +54,7 @@ static void *destroyedItself(void) {
 
 static const Object anyObjects[] = {OBJECTS_OF_ANY_POOL};
 static const Object slabObjects[] = {OBJECTS_OF_SLABS};
+static const Object mediumObjects[] = {OBJECTS_OF_MEDIUM};
 static const Object elasticObjects[] = {OBJECTS_OF_ELASTIC};
 static const Object otherObjects[] = {
     OBJECTS_OF_OTHERS,
@@ -174,6 +175,7 @@ int main(int count, char **arguments) {
     } else {
       ATTEMPT_ALL(calls, anyObjects);
       if (traits & hasSlabs) ATTEMPT_ALL(calls, slabObjects);
+      if ((traits & (hasSlabs | isElastic)) == (hasSlabs | isElastic)) ATTEMPT_ALL(calls, mediumObjects);
       if (traits & isElastic) ATTEMPT_ALL(calls, elasticObjects);
       if (i == 0 || kinds[i].options.backing == MP_BACKING_BUFFER) ATTEMPT_ALL(sharedCalls, mineToShared);
       if (i == 0) ATTEMPT_ALL(calls, otherObjects);

@@ -17,32 +17,6 @@ CALLS(too_small, (free_sized(p, subjectBytes - 1), 0))
 CALLS(aligned_too_large, (free_aligned_sized(p, 8, subjectBytes + 1), 0))
 CALLS(aligned_too_small, (free_aligned_sized(p, 8, subjectBytes - 1), 0))
 
-// What was asked for, to the byte.
-static void measured(size_t seen) {
-  if (seen != subjectBytes) fprintf(stderr, "%zu bytes, not %zu\n", seen, subjectBytes);
-}
-CALLS(malloc_usable_size, (measured(malloc_usable_size(p)), 0))
-CALLS(malloc_size, (measured(malloc_size(p)), 0))
-
-static const Call calls[] = {
-    {"free", call_free, 0},
-    {"realloc", call_realloc, 1},
-    {"malloc_usable_size", call_malloc_usable_size, 1, 0, 1},
-    {"realloc", call_realloc_to_less, 1, 1},
-    {"realloc", call_realloc_to_0, 0},
-    {"reallocarray", call_reallocarray, 1, 1},
-    {"reallocf", call_reallocf, 1, 1},
-    {"reallocarr", call_reallocarr, 1, 1},
-    {"reallocarr", call_reallocarr_to_0, 0, 1},
-    {"malloc_size", call_malloc_size, 1, 1, 1},
-    {"free_sized", call_free_sized, 0},
-    {"free_aligned_sized", call_free_aligned_sized, 0},
-    {"cfree", call_cfree, 0, 1},
-    {"vfree", call_vfree, 0, 1},
-    {"__libc_free", call_libc_free, 0, 1},
-    {"__libc_cfree", call_libc_cfree, 0, 1},
-    {"__libc_realloc", call_libc_realloc, 1, 1},
-};
 static const Call wrongSizes[] = {
     {"free_sized", call_too_large, 0},
     {"free_sized", call_too_small, 0},

@@ -5,6 +5,8 @@
 #ifndef MATRIX_H
 #define MATRIX_H
 
+// Hardened pools keep no medium objects in slabs; larger runs have guards at the third level.
+#define RUN_BYTES 5000
 #include "../CrashTests/objects.h"
 #include "observe.h"
 
