@@ -127,6 +127,7 @@ import Testing
     Row("spareUsesSeen", \ThreadHeap.spareUsesSeen) { $0.spareUsesSeen },
     Row("spares", \ThreadHeap.spares) { $0.spares(0) },
     Row("quarantineWord", \ThreadHeap.quarantine) { $0.quarantineWord },
+    Row("mediumPending", \ThreadHeap.mediumPending) { $0.mediumPending },
     Row("createdCount", \HeapRegistry.created) { $0.createdCount },
     Row("creation", \HeapRegistry.creation) { $0.creation },
     Row("lateLock", \HeapRegistry.lateLock) { $0.lateLock },

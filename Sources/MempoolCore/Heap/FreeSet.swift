@@ -87,6 +87,8 @@ extension UnsafeMutablePointer where Pointee == Slab {
   /// took from the pending list. An item that is not out has been freed twice. How many there were.
   @discardableResult
   func collect() -> UInt {
+    pointee.uncollected = 0
+    pointee.returned = 0
     // The link to the next slab must have been read: after this exchange the next freer may push the slab again.
     // acquire-release: the release keeps that read before; the acquire pairs with the or in tell(_:)
     var told = summary.exchangeAcquireRelease(0)
@@ -116,7 +118,8 @@ extension UnsafeMutablePointer where Pointee == Slab {
   @inline(__always)
   func freeRemotely(_ item: UInt) -> RemoteFree {
     let others = ~(1 &<< item)
-    let old = cell(item).fetchAndRelease(others)  // release: pairs with the exchange in collect()
+    // release: pairs with the exchange in collect() and with the acquire in returnUncollected(all:)
+    let old = cell(item).fetchAndRelease(others)
     if old & others == old { return .twice }
     return old == Cell.busy ? .first : .told
   }

@@ -10,8 +10,9 @@ import CMempoolShims
 /// cells (a bit an item; 0: freed by another thread, told or being told, not yet collected).
 public struct Slab {
   // One cache line: all that a take and a put need, but for the item's link.
-  // `base + n * itemSize` is item n; so the first item lies at the start of the first page.
-  @usableFromInline var base: UInt
+  // used + place's head start == the puts after which settle(_:) has work. First, as an in-out access to any field is, to
+  // ThreadSanitizer, one to the record's first word: one that only the owner looks at.
+  @usableFromInline var left: UInt
   @usableFromInline var itemSize: UInt
   // The first item of the free set, 0: none.
   @usableFromInline var head: UInt16
@@ -20,8 +21,8 @@ public struct Slab {
   var itemCount: UInt16
   var sizeClass: UInt8
   fileprivate(set) var place: Place
-  // used + place's head start == the puts after which settle(_:) has work
-  @usableFromInline var left: UInt
+  // `base + n * itemSize` is item n; so the first item lies at the start of the first page.
+  @usableFromInline var base: UInt
   // Bit c: cell c has been told of since the last collection. Others write it, once a cell and collection.
   @usableFromInline var summary: AtomicWord  // 4
   var heap: ThreadHeapPointer
@@ -38,6 +39,10 @@ public struct Slab {
   var staysEmpty: Bool
   // The page behind its own is a guard.
   var hasGuard: Bool
+  // Of medium items, those that somebody saw freed by others and not collected, and those whose pages have gone back meanwhile. Of who
+  // has taken the slab from the pending list.
+  var uncollected: UInt16
+  var returned: UInt16
   // Of a hardened pool, a word's quarter for each link; nil: of another
   var notes: UnsafeMutablePointer<UInt16>?
 

@@ -34,6 +34,8 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
       }
     }
     if slab.isHardened { slab.recoverNotes() }
+    slab.pointee.uncollected = 0
+    slab.pointee.returned = 0
     slab.summary.storeRelaxed(0)
     slab.pendingNext.storeRelaxed(0)
     var used: UInt = 0

@@ -121,15 +121,19 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
   /// Puts a slab on the pending list, by the one thread that told its summary first; and looks after the heap if nobody owns
   /// it. The slab may be gone when this returns.
   func push(_ slab: SlabPointer) {
+    let isMedium = slab.isMedium
     var head = pending.loadRelaxed()
     while true {
       slab.pendingNext.storeRelaxed(head)
-      // release: pairs with the exchange in drain()
+      // release: pairs with the exchanges in drain() and returnUncollected(all:)
       let seen = pending.compareAndSwapRelease(head, UInt(bitPattern: slab))
       if seen == head { break }
       head = seen
     }
-    fenceFull()  // pairs with the fence in abandon(afterVisit:): one of the two sees what the other wrote
+    // pairs with the fence in abandon(afterVisit:): one of the two sees what the other wrote; and with the fence in
+    // returnUncollected(all:)
+    fenceFull()
+    if isMedium { noteMediumPending() }
     if pointee.registry.isOwned(pointee.index) { return }
     if pointee.registry.tryAdopt(pointee.index) {
       drain()

@@ -31,6 +31,7 @@ public struct ThreadHeap {
   var spareUsesSeen: AtomicWord  // 76
   var spares: InlineArray<64, AtomicWord>  // 77
   var quarantine: AtomicWord  // 141: of a hardened pool's heap, once it has one
+  var mediumPending: AtomicWord  // 142: slabs of medium objects have been pushed
 
   var registry: HeapRegistryPointer
   var index: UInt

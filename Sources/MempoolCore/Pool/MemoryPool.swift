@@ -208,8 +208,8 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     first.destroy()
   }
 
-  /// Returns idle memory to the system now: of this thread's heap, of abandoned heaps, empty slabs of all, of all segments; the
-  /// bytes returned.
+  /// Returns idle memory to the system now: of this thread's heap, of abandoned heaps, empty slabs of all, what others freed and
+  /// their owners have not collected, of all segments; the bytes returned.
   @discardableResult
   public func purge() -> UInt {
     guard isReady else { return 0 }
@@ -219,15 +219,18 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       heap.unseat()
     }
     for index in 1..<max(registry.count, 1) where registry.tryAdopt(index) { registry.heap(index)?.abandon() }
-    for index in 1..<max(registry.count, 1) { registry.heap(index)?.releaseSpares() }
-    var pages: UInt = 0
+    var pages: UInt = 0, uncollectedBytes: UInt = 0
+    for index in 1..<max(registry.count, 1) {
+      registry.heap(index)?.releaseSpares()
+      uncollectedBytes += registry.heap(index)?.returnUncollected(all: true) ?? 0
+    }
     segments.first { segment in
       pages += segment.purgeAll()
       // What another thread was about to return is not back before; and it may have lent it, or let go of some.
       if segment.waitForPurges() { pages += segment.purgeAll() }
       return false
     }
-    return pages << Page.shift
+    return pages << Page.shift + uncollectedBytes
   }
 }
 

@@ -28,7 +28,10 @@ extension Process {
       let isLast = !hasThreads && threadsEver == known
       known = threadsEver
       // Slabs first: their pages go with the others.
-      forEachHeap { isLast ? _ = $0.releaseSpares() : $0.releaseIdleSpares() }
+      forEachHeap {
+        isLast ? _ = $0.releaseSpares() : $0.releaseIdleSpares()
+        $0.returnUncollected(all: isLast)
+      }
       forEachElasticSegment { isLast ? _ = $0.purgeAll() : $0.purgeUnneeded() }
       if Purger.ends(wants: isLast) {
         fenceFull()  // pairs with the fence in takesOver(): what is kept from now on is not much
@@ -56,7 +59,7 @@ extension Process {
   private static var hasIdleMemory: Bool {
     var found = false
     forEachElasticSegment { if $0.hasIdleMemory { found = true } }
-    forEachHeap { if $0.hasManySpares { found = true } }
+    forEachHeap { if $0.hasManySpares || $0.hasMediumPending { found = true } }
     return found
   }
 

@@ -91,7 +91,7 @@ int mp_pages_commit(void *address, size_t byte_count) {
 
 // Whoever still uses the pages races with this.
 int mp_pages_purge(void *address, size_t byte_count) {
-  for (size_t page = 0; page < byte_count; page += 1 << 14) plain_access((uintptr_t)address + page, 8, true);
+  for (size_t page = 0; page < byte_count; page += 4096) plain_access((uintptr_t)address + page, 8, true);
   note_write((uintptr_t)address, byte_count);
   memset(address, 0, byte_count);
   return 0;

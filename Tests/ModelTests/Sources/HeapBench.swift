@@ -10,6 +10,8 @@ enum HeapBench {
   nonisolated(unsafe) static var isMade = false
   /// Items of 3840 bytes: 4 in a slab, which is a page.
   static var large: UInt { 3840 }
+  /// Items of 4096 bytes, 4 in a slab, in memory that can grow.
+  static var medium: UInt { 4096 }
   /// Items of 256 bytes: 64 in a slab, which are numbered from 1, so that the last one is alone in its cell.
   static var small: UInt { 256 }
 
@@ -109,6 +111,12 @@ enum HeapBench {
     registry.heap(1)!.releaseSpares()
   }
 
+  /// Gives back the pages of what others have freed of all heaps, and nobody has collected, as a purge does.
+  static func returnUncollected() {
+    mp_model_note("returns what is not collected", 0)
+    for index in 1..<registry.count { registry.heap(index)!.returnUncollected(all: true) }
+  }
+
   /// Looks at each heap, as who sums up or purges does: it is there, and complete.
   static func walk() {
     mp_model_note("walks all heaps", 0)
@@ -193,9 +201,23 @@ enum HeapBench {
     return isSound
   }
 
+  // Whether a slab of medium objects is pending, and the heap does not say so.
+  private static var hasUnnotedMedium: Bool {
+    for index in 1..<registry.count {
+      let heap = registry.heap(index)!
+      var word = heap.pending.loadRelaxed()
+      while let slab = SlabPointer(bitPattern: word) {
+        if slab.isMedium, !heap.hasMediumPending { return true }
+        word = slab.pendingNext.loadRelaxed()
+      }
+    }
+    return false
+  }
+
   /// Whether everything agrees, now and when the owners have collected what was freed; and exactly what is held is taken.
   static func check() -> String? {
     if !partsAreSound() { return String(cString: mp_machine_failure()) }
+    if hasUnnotedMedium { return "medium objects that nobody will look at" }
     for thread in 0..<Int(MP_MODEL_THREADS) {
       as_(thread) {
         let block = threadBlock()

@@ -112,7 +112,7 @@ enum Names {
 
   static func add(_ slab: SlabPointer, _ name: String) {
     let names = words([
-      "base", "itemSize", "head", "left", "summary", "heap", "segment", "next", "previous", "pendingNext",
+      "left", "itemSize", "head", "base", "summary", "heap", "segment", "next", "previous", "pendingNext",
     ])
     let size = UInt(slab.pointee.itemSize)
     add(UInt(bitPattern: slab), slab.pointee.recordBytes) { $0 == 0 ? name : "\(name)." + names($0) }

@@ -96,8 +96,8 @@ struct Scenario: @unchecked Sendable {
   }
 
   static let all =
-    cellScenarios + bitmapScenarios + lockScenarios + heapScenarios + spareScenarios + cacheScenarios
-    + segmentScenarios + guardScenarios + processScenarios
+    cellScenarios + bitmapScenarios + lockScenarios + heapScenarios + spareScenarios + uncollectedScenarios
+    + cacheScenarios + segmentScenarios + guardScenarios + processScenarios
 }
 
 /// Who says what happens next in a run.

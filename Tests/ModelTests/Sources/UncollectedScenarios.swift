@@ -1,0 +1,64 @@
+@testable import MempoolCore
+
+nonisolated(unsafe) private var items: [UInt] = []
+
+private typealias Bench = HeapBench
+
+// All four items of a slab of medium objects are held; memory that can grow: elsewhere there is no such slab.
+private func make(owners: Int) -> () -> Void {
+  {
+    Bench.make(owners: owners, isElastic: true)
+    items = Bench.hold(4, Bench.medium)
+    Bench.nameSlabs()
+  }
+}
+
+/// Medium objects that others have freed, whose pages go back before their owner collects them.
+let uncollectedScenarios: [Scenario] = [
+  Scenario(
+    name: "returned", summary: "others free medium objects and give their pages back, while the owner takes them again",
+    bodies: [
+      { _ = Bench.sureTake(Bench.medium) },
+      {
+        Bench.give(items[0])
+        Bench.give(items[1])
+      },
+      { Bench.returnUncollected() },
+    ],
+    setUp: make(owners: 1), check: Bench.check, bound: 4, fullBound: 6),
+  Scenario(
+    name: "returned-all", summary: "the same with all objects of the slab, which its owner destroys",
+    bodies: [
+      {
+        Bench.drain()
+        Bench.drain()
+      },
+      {
+        for item in items { Bench.give(item) }
+      },
+      { Bench.returnUncollected() },
+    ],
+    setUp: make(owners: 1), check: Bench.check, bound: 3, fullBound: 5),
+  Scenario(
+    name: "returned-end", summary: "a thread ends while another frees its medium objects, and a third gives pages back",
+    bodies: [
+      { Bench.end() },
+      {
+        Bench.give(items[0])
+        Bench.give(items[1])
+      },
+      { Bench.returnUncollected() },
+    ],
+    setUp: make(owners: 1), check: Bench.check, bound: 3, fullBound: 5),
+  Scenario(
+    name: "returned-twice", summary: "two give pages back while a third frees medium objects",
+    bodies: [
+      { Bench.returnUncollected() },
+      {
+        Bench.give(items[0])
+        Bench.give(items[1])
+      },
+      { Bench.returnUncollected() },
+    ],
+    setUp: make(owners: 4), check: Bench.check, bound: 3, fullBound: 5),
+].map { $0.watched(by: Bench.always, changed: Bench.changed) }
