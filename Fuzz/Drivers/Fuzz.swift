@@ -5,7 +5,7 @@
 /// model. Nothing of it stays.
 public enum Fuzz: UInt8, CaseIterable, Sendable {
   case poolInBuffer, densePool, fixedPool, elasticPool, sharedPool, cache, bitmap, hintedBitmap, environment, options
-  case bufferPool, compact
+  case bufferPool, compact, objectPool
 
   /// Which driver reads an input that begins with this byte.
   public init(firstByte: UInt8) { self = Self.allCases[Int(firstByte) % Self.allCases.count] }
@@ -47,6 +47,7 @@ public enum Fuzz: UInt8, CaseIterable, Sendable {
     case .options: try OptionsDriver.run(input)
     case .bufferPool: try BufferPoolDriver.run(input)
     case .compact: try CompactDriver.run(input)
+    case .objectPool: try ObjectPoolDriver.run(input)
     }
   }
 }
