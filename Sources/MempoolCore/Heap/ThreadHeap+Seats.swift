@@ -75,12 +75,15 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     currents[sizeClass] = Self.emptySlab
   }
 
-  /// Whether a class whose slabs are all full, and take each other's seat at every free, may have another: one for each 32 that it has had.
+  /// Whether a class whose slabs are all full, and take each other's seat at every free, may have another: one for each 32 that it has had, and one from the fourth on.
   /// Items that come back then gather in many slabs before one of these is needed again, and half of the instructions are saved.
   func mayBeRelieved(_ sizeClass: Int) -> Bool {
-    pointee.relieved[sizeClass] < pointee.made[sizeClass] / 32
+    pointee.relieved[sizeClass] < Self.reliefs(pointee.made[sizeClass])
       && pointee.registry.pointee.segments.newest?.pointee.backing == .elastic
   }
+
+  // Below four the other slab of two is soon found to have room.
+  private static func reliefs(_ made: UInt16) -> UInt16 { made < 4 ? 0 : max(made / 32, 1) }
 
   /// That slab, for a refill of the class.
   func relief(_ sizeClass: Int) -> SlabPointer? {
@@ -90,7 +93,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     pointee.relieved[sizeClass] += 1
     let extra = makeSlab(sizeClass)
     // Not tried again before the class has many more.
-    if extra == nil { pointee.relieved[sizeClass] = pointee.made[sizeClass] / 32 }
+    if extra == nil { pointee.relieved[sizeClass] = Self.reliefs(pointee.made[sizeClass]) }
     return extra
   }
 
