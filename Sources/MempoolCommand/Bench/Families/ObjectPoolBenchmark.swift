@@ -8,18 +8,18 @@ enum ObjectPoolBenchmark: FamilyBenchmark {
   static let summary =
     "objects of one type kept ready, after glusterfs's mem-pool: \(objectSize) bytes, medians of interleaved rounds"
 
-  private static let roundCount = 15
+  static let usualRounds = 15
   private static let threadCounts = [1, 2, 4, 8]
   // Of a thread at a time.
   private static let batchSize = 16
 
-  static func run(progress: (String) -> Void) throws(Failure) -> [FamilyRow] {
+  static func run(rounds: Int, progress: (String) -> Void) throws(Failure) -> [FamilyRow] {
     let pool = try make(count: 8192)
     PreparedObjects.pool = pool
     defer { _ = pool.destroy() }
-    var rows = try acquireAndRelease(progress)
+    var rows = try acquireAndRelease(rounds, progress)
     progress("from one thread to another")
-    rows.append(try handOver())
+    rows.append(try handOver(rounds))
     progress("a burst")
     rows += try burst()
     rows += try hitRates(progress)
@@ -38,7 +38,7 @@ enum ObjectPoolBenchmark: FamilyBenchmark {
 
   // MARK: Acquire and release by many threads
 
-  private static func acquireAndRelease(_ progress: (String) -> Void) throws(Failure) -> [FamilyRow] {
+  private static func acquireAndRelease(_ roundCount: Int, _ progress: (String) -> Void) throws(Failure) -> [FamilyRow] {
     let names = [PreparedObjects.name, EngineObjects.name, SystemObjects.name, OneLockObjects.name]
     var times = names.map { _ in threadCounts.map { _ in [Double]() } }
     for round in 0...roundCount {
@@ -93,7 +93,7 @@ enum ObjectPoolBenchmark: FamilyBenchmark {
 
   // MARK: Objects that another thread releases
 
-  private static func handOver() throws(Failure) -> FamilyRow {
+  private static func handOver(_ roundCount: Int) throws(Failure) -> FamilyRow {
     var times: [[Double]] = [[], [], [], []]
     for round in 0...roundCount {
       let one = [
