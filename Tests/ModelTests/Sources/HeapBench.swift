@@ -12,6 +12,8 @@ enum HeapBench {
   static var large: UInt { 3840 }
   /// Items of 4096 bytes, 4 in a slab, in memory that can grow.
   static var medium: UInt { 4096 }
+  /// Items of 32 KiB, 2 in a class's first slab.
+  static var largestMedium: UInt { 32768 }
   /// Items of 256 bytes: 64 in a slab, which are numbered from 1, so that the last one is alone in its cell.
   static var small: UInt { 256 }
 
@@ -52,6 +54,14 @@ enum HeapBench {
   static func hold(_ count: Int, _ byteCount: UInt, by thread: Int = 0) -> [UInt] {
     var items: [UInt] = []
     as_(thread) { items = (0..<count).map { _ in take(byteCount)! } }
+    Items.keep()
+    return items
+  }
+
+  /// During set-up: the same, all that there are.
+  static func fill(_ byteCount: UInt) -> [UInt] {
+    var items: [UInt] = []
+    while let item = take(byteCount) { items.append(item) }
     Items.keep()
     return items
   }
