@@ -31,7 +31,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
   @discardableResult
   func returnUncollected(all: Bool) -> UInt {
     guard hasMediumPending else { return 0 }
-    _ = returning.fetchAddAcquireRelease(1)  // release: pairs with the acquire in drainReturned()
+    _ = returning.fetchAddRelaxed(1)
     mediumPending.storeRelaxed(0)
     uncollectedBytes.storeRelaxed(0)
     // pairs with the fence in enqueue(_:), as who pushes a slab that is not seen here notes it after the stores above; and with that in
