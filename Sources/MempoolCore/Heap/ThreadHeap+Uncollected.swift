@@ -41,11 +41,11 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     var byteCount: UInt = 0
     while let slab = SlabPointer(bitPattern: rest) {
       rest = slab.pendingNext.loadRelaxed()
-      if slab.isMedium {
-        byteCount += slab.returnUncollected(all: all)
-        mediumPending.storeRelaxed(1)
-      }
+      let isMedium = slab.isMedium
+      if isMedium { byteCount += slab.returnUncollected(all: all) }
       enqueue(slab)
+      // There may be more in it soon.
+      if isMedium { mediumPending.storeRelaxed(1) }
       lookAfter()
     }
     _ = returning.fetchAddAcquireRelease(0 &- 1)  // release: pairs with the acquire in drainReturned()
