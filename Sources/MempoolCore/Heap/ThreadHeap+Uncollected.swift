@@ -57,7 +57,8 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
   func drainReturned() -> Bool {
     fenceFull()  // pairs with the fence in returnUncollected(all:)
     var waits = 0
-    while returning.loadAcquire() != 0, waits < Self.mostWaits {  // acquire: pairs with the end of returnUncollected(all:)
+    // acquire: pairs with the end of returnUncollected(all:)
+    while returning.loadAcquire() != 0, waits < Self.mostWaits {
       mp_sleep_nanoseconds(1000)
       waits += 1
     }
