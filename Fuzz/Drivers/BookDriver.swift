@@ -22,9 +22,11 @@ struct BookDriver {
     // From malloc a page may be as large as one likes: no piece of it is looked at then.
     let isBounded = input.below(4) != 0 || pieceSize > 4096 || perPage > 4096
     errno = 0
-    guard mp_book_init(book, pieceSize, perPage, isBounded ? &pages : nil) == 0 else {
-      return try demand(errno == EINVAL && (pieceSize <= 0 || perPage <= 0 || pieceSize > 1 << 40 || perPage > 1 << 40),
-        "no book of \(pieceSize) bytes, \(perPage) a page")
+    let result =
+      isBounded ? mp_book_init(book, pieceSize, perPage, &pages) : mp_book_init(book, pieceSize, perPage, nil)
+    guard result == 0 else {
+      let isAbsurd = [pieceSize, perPage].contains { $0 <= 0 || $0 > 1 << 40 }
+      return try demand(errno == EINVAL && isAbsurd, "no book of \(pieceSize) bytes, \(perPage) a page")
     }
     var driver = BookDriver(pieceSize: pieceSize, input: input)
     try driver.perform()
