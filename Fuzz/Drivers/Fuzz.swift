@@ -5,7 +5,7 @@
 /// model. Nothing of it stays.
 public enum Fuzz: UInt8, CaseIterable, Sendable {
   case poolInBuffer, densePool, fixedPool, elasticPool, sharedPool, cache, bitmap, hintedBitmap, environment, options
-  case bufferPool, compact, objectPool
+  case bufferPool, compact, objectPool, region, book
 
   /// Which driver reads an input that begins with this byte.
   public init(firstByte: UInt8) { self = Self.allCases[Int(firstByte) % Self.allCases.count] }
@@ -45,6 +45,8 @@ public enum Fuzz: UInt8, CaseIterable, Sendable {
     case .hintedBitmap: try HintedBitmapDriver.run(input)
     case .environment: try EnvironmentDriver.run(input)
     case .options: try OptionsDriver.run(input)
+    case .region: try RegionDriver.run(input)
+    case .book: try BookDriver.run(input)
     case .bufferPool: try BufferPoolDriver.run(input)
     case .compact: try CompactDriver.run(input)
     case .objectPool: try ObjectPoolDriver.run(input)

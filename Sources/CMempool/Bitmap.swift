@@ -63,7 +63,7 @@ private func release(_ call: StaticString, _ cells: UnsafeMutablePointer<UInt>, 
     let bit = item % Cell.itemCount
     let count = min(Cell.itemCount - bit, end - item)
     let mask = Cell.mask(count, at: bit)
-    let old = AtomicPointer(cell).fetchAndRelease(~mask)  // release: pairs with the acquire in a claim
+    let old = AtomicPointer(cell).fetchAndRelease(~mask)  // release: pairs with a claim
     let free = ~old & mask
     if free != 0 {
       misuse(call, UInt(bitPattern: cell), "double free of item ", UInt(item - bit + free.trailingZeroBitCount))

@@ -36,6 +36,7 @@ static mp_handle_t wrong;
 static void callMap(void) { hide(mp_compact_map(pool, wrong)); }
 static void callSize(void) { mp_compact_size(pool, wrong); }
 static void callUnmap(void) { mp_compact_unmap(pool, wrong); }
+static void callFree(void) { mp_compact_free(pool, wrong); }
 typedef struct {
   const char *name;
   void (*call)(void);
@@ -44,10 +45,13 @@ static const Call calls[] = {{"mp_compact_map", callMap}, {"mp_compact_size", ca
 static const Call *current;
 static int isRemote;
 
+static void commitBy(void (*call)(void)) {
+  if (isRemote) byThread(call);
+  call();
+}
 static void commit(const char *what) {
   EXPECT("%s(%u, %u): %s", current->name, wrong.page, wrong.offset, what);
-  if (isRemote) byThread(current->call);
-  current->call();
+  commitBy(current->call);
 }
 
 static void setUp(void) {
@@ -119,7 +123,8 @@ static void overwritten(void) {
   memset(bytes, 0xff, 120);
   mp_compact_unmap(pool, first);
   EXPECT("mp_compact_free(%u, %u): block header overwritten", first.page, first.offset);
-  mp_compact_free(pool, first);
+  wrong = first;
+  commitBy(callFree);
 }
 
 // --- Others
@@ -130,16 +135,14 @@ static void unmapTwice(void) {
   hide(mp_compact_map(pool, wrong));
   mp_compact_unmap(pool, wrong);
   EXPECT("mp_compact_unmap(%u, %u): not mapped", wrong.page, wrong.offset);
-  callUnmap();
+  commitBy(callUnmap);
 }
 static void freedWhileMapped(void) {
   setUp();
   wrong = allocate(500000);
   hide(mp_compact_map(pool, wrong));
-  mp_handle_t place = wrong;
-  if (kind == movable) _exit(0);
-  EXPECT("compact pool(%u, %u): object freed while it is mapped", place.page, place.offset);
-  mp_compact_free(pool, wrong);
+  EXPECT("compact pool(%u, %u): object freed while it is mapped", wrong.page, wrong.offset);
+  commitBy(callFree);
 }
 static void freeBlockOverwritten(void) {
   setUp();
@@ -151,7 +154,8 @@ static void freeBlockOverwritten(void) {
   memset(bytes, 0x11, 8);
   // Its links lead nowhere when it is taken out to be joined.
   EXPECT("compact pool(%u, %u): free block overwritten", all[1].page, all[1].offset);
-  mp_compact_free(pool, all[2]);
+  wrong = all[2];
+  commitBy(callFree);
 }
 static void destroyLive(void) {
   mp_compact_t *strict = mp_compact_new(MP_COMPACT_REFUSE_LIVE);
@@ -180,12 +184,13 @@ int main(int count, char **arguments) {
           current = &calls[i];
           attempt(objects[j].misuse, "%s%s: %s%s", kinds[kind], calls[i].name, objects[j].name, isRemote ? ", by another thread" : "");
         }
-    isRemote = 0;
-    attempt(unmapTwice, "%sunmapped twice", kinds[kind]);
-    if (kind != movable) {
-      attempt(overwritten, "%soverwritten", kinds[kind]);
-      attempt(freedWhileMapped, "%sfreed while mapped", kinds[kind]);
-      attempt(freeBlockOverwritten, "%sa free block overwritten", kinds[kind]);
+    for (isRemote = 0; isRemote < 2; isRemote++) {
+      const char *who = isRemote ? ", by another thread" : "";
+      attempt(unmapTwice, "%sunmapped twice%s", kinds[kind], who);
+      if (kind == movable) continue;
+      attempt(overwritten, "%soverwritten%s", kinds[kind], who);
+      attempt(freedWhileMapped, "%sfreed while mapped%s", kinds[kind], who);
+      attempt(freeBlockOverwritten, "%sa free block overwritten%s", kinds[kind], who);
     }
   }
   attempt(destroyLive, "destroyed with live objects");

@@ -147,6 +147,8 @@ import Testing
     Row("spares", \ThreadHeap.spares) { $0.spares(0) },
     Row("quarantineWord", \ThreadHeap.quarantine) { $0.quarantineWord },
     Row("mediumPending", \ThreadHeap.mediumPending) { $0.mediumPending },
+    Row("returning", \ThreadHeap.returning) { $0.returning },
+    Row("uncollectedBytes", \ThreadHeap.uncollectedBytes) { $0.uncollectedBytes },
     Row("createdCount", \HeapRegistry.created) { $0.createdCount },
     Row("creation", \HeapRegistry.creation) { $0.creation },
     Row("lateLock", \HeapRegistry.lateLock) { $0.lateLock },

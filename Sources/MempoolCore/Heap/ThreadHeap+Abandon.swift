@@ -23,7 +23,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     let slabsBefore = slabs.loadRelaxed(), hadSpares = spareBytes.loadRelaxed() > 0
     let hadRuns = cachedRunBytes.loadRelaxed() > 0
     let hadWaiting = pointee.registry.releaseQuarantines(CallName("free")) > 0
-    let wasTold = drain()
+    let wasTold = drain() || drainReturned()
     let densePages = dense.defragment(to: dense.pages(pointee.registry.pointee.segments))
     unseat()
     var others: UInt = 0
@@ -51,7 +51,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
       }
       owner.storeRelaxed(0)
       registry.giveUp(pointee.index)
-      fenceFull()  // pairs with the fence in push(_:)
+      fenceFull()  // pairs with the fence in enqueue(_:)
     } while pending.loadRelaxed() != 0 && registry.tryAdopt(pointee.index)
   }
 

@@ -4,6 +4,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
   /// one by one to ``recover(_:)``.
   func forgetLists(isOwn: Bool) {
     pending.storeRelaxed(0)
+    returning.storeRelaxed(0)
     for sizeClass in 0..<64 {
       pointee.room[sizeClass] = nil
       pointee.made[sizeClass] = 0

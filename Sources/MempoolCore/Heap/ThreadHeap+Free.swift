@@ -108,7 +108,8 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
   @discardableResult
   func drain() -> Bool {
     if pending.loadRelaxed() == 0 { return false }
-    var slab = pending.exchangeAcquire(0)  // acquire: pairs with the swap in push(_:)
+    var slab = pending.exchangeAcquire(0)  // acquire: pairs with the swap in enqueue(_:)
+    if uncollectedBytes.loadRelaxed() != 0 { uncollectedBytes.storeRelaxed(0) }
     while slab != 0 {
       let record = UnsafeMutableRawPointer(bitPattern: slab).unsafelyUnwrapped.assumingMemoryBound(to: Slab.self)
       slab = record.pendingNext.loadRelaxed()
@@ -121,7 +122,14 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
   /// Puts a slab on the pending list, by the one thread that told its summary first; and looks after the heap if nobody owns
   /// it. The slab may be gone when this returns.
   func push(_ slab: SlabPointer) {
-    let isMedium = slab.isMedium
+    let mediumBytes = slab.isMedium ? slab.byteCount : 0
+    enqueue(slab)
+    if mediumBytes > 0 { noteMediumPending(mediumBytes) }
+    lookAfter()
+  }
+
+  /// Puts a slab on the pending list that nobody else will put there.
+  func enqueue(_ slab: SlabPointer) {
     var head = pending.loadRelaxed()
     while true {
       slab.pendingNext.storeRelaxed(head)
@@ -133,7 +141,10 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     // pairs with the fence in abandon(afterVisit:): one of the two sees what the other wrote; and with the fence in
     // returnUncollected(all:)
     fenceFull()
-    if isMedium { noteMediumPending() }
+  }
+
+  /// Collects what is pending if nobody owns the heap; after ``enqueue(_:)``.
+  func lookAfter() {
     if pointee.registry.isOwned(pointee.index) { return }
     if pointee.registry.tryAdopt(pointee.index) {
       drain()

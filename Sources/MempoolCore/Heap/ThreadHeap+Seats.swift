@@ -75,7 +75,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     currents[sizeClass] = Self.emptySlab
   }
 
-  /// Whether a class whose slabs are all full, and take each other's seat at every free, may have another: one for each 32 that it has had, and one from the fourth on.
+  /// Whether a class whose slabs are all full, and take each other's seat at every free, may have another: one for each 32 that it has had, but one from the fourth on.
   /// Items that come back then gather in many slabs before one of these is needed again, and half of the instructions are saved.
   func mayBeRelieved(_ sizeClass: Int) -> Bool {
     pointee.relieved[sizeClass] < Self.reliefs(pointee.made[sizeClass])

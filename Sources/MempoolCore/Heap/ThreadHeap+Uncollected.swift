@@ -8,32 +8,65 @@ import CMempoolShims
 extension UnsafeMutablePointer where Pointee == ThreadHeap {
   /// Whether slabs of medium objects have been pushed since somebody looked.
   var mediumPending: AtomicPointer { AtomicPointer(self, word: 142) }
+  /// Those who have the pending list, or a part of it, and bring it back.
+  var returning: AtomicPointer { AtomicPointer(self, word: 143) }
+  /// Where there is no purger: bytes of slabs of medium objects that were pushed since they were last looked at or collected.
+  var uncollectedBytes: AtomicPointer { AtomicPointer(self, word: 144) }
 
   var hasMediumPending: Bool { mediumPending.loadRelaxed() != 0 }
 
-  /// After a slab of medium objects has been pushed, and a full fence: the purger will look at it.
-  func noteMediumPending() {
+  /// After a slab of medium objects has been pushed, and a full fence. The purger will look at it; where there is none, whoever frees
+  /// does when there is much: what is freed in the same slabs later waits for its owner.
+  func noteMediumPending(_ byteCount: UInt) {
     mediumPending.storeRelaxed(1)
-    _ = Purger.takesOver()
+    if Purger.takesOver() { return }
+    if uncollectedBytes.fetchAddRelaxed(byteCount) &+ byteCount > Self.mostUncollected { returnUncollected(all: true) }
   }
+
+  // As much as is idle at most where nobody looks after it.
+  private static var mostUncollected: UInt { 1 << 20 }
 
   /// Gives back the pages of uncollected medium objects: of `all`, or of those that were uncollected at the last call, too; the
   /// bytes they were. By any thread. O(slabs that others told of).
   @discardableResult
   func returnUncollected(all: Bool) -> UInt {
     guard hasMediumPending else { return 0 }
+    _ = returning.fetchAddRelaxed(1)
     mediumPending.storeRelaxed(0)
-    // pairs with the fence in push(_:): who pushes a slab that is not seen here notes it after the store above
+    uncollectedBytes.storeRelaxed(0)
+    // pairs with the fence in enqueue(_:), as who pushes a slab that is not seen here notes it after the stores above; and with that in
+    // drainReturned(): who finds the list taken sees that it comes back
     fenceFull()
-    var rest = pending.exchangeAcquire(0)  // acquire: pairs with the swap in push(_:)
+    var rest = pending.exchangeAcquire(0)  // acquire: pairs with the swap in enqueue(_:)
     var byteCount: UInt = 0
     while let slab = SlabPointer(bitPattern: rest) {
       rest = slab.pendingNext.loadRelaxed()
-      if slab.isMedium { byteCount += slab.returnUncollected(all: all) }
-      push(slab)
+      let isMedium = slab.isMedium
+      if isMedium { byteCount += slab.returnUncollected(all: all) }
+      enqueue(slab)
+      // There may be more in it soon.
+      if isMedium { mediumPending.storeRelaxed(1) }
+      lookAfter()
     }
+    _ = returning.fetchAddAcquireRelease(0 &- 1)  // release: pairs with the acquire in drainReturned()
     return byteCount
   }
+
+  /// Collects what comes back from who has it at the moment: another look, when ``drain()`` found nothing and nothing else is left. By the
+  /// owner. Waits for it, but not for ever: he may have been stopped.
+  func drainReturned() -> Bool {
+    fenceFull()  // pairs with the fence in returnUncollected(all:)
+    var waits = 0
+    // acquire: pairs with the end of returnUncollected(all:)
+    while returning.loadAcquire() != 0, waits < Self.mostWaits {
+      mp_sleep_nanoseconds(1000)
+      waits += 1
+    }
+    return drain()
+  }
+
+  // Some 50 ms.
+  private static var mostWaits: Int { 1000 }
 }
 
 extension UnsafeMutablePointer where Pointee == Slab {

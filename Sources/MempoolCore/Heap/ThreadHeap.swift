@@ -31,7 +31,10 @@ public struct ThreadHeap {
   var spareUsesSeen: AtomicWord  // 76
   var spares: InlineArray<64, AtomicWord>  // 77
   var quarantine: AtomicWord  // 141: of a hardened pool's heap, once it has one
-  var mediumPending: AtomicWord  // 142: slabs of medium objects have been pushed
+  // What others freed of medium objects: whether slabs of them have been pushed; who gives pages of theirs back; bytes
+  var mediumPending: AtomicWord  // 142
+  var returning: AtomicWord  // 143
+  var uncollectedBytes: AtomicWord  // 144
 
   var registry: HeapRegistryPointer
   var index: UInt

@@ -86,7 +86,7 @@ public enum EnvironmentVariable: UInt, Sendable {
     case .purgeThread:
       Row(
         "MEMPOOL_PURGE_THREAD", .choice("0|1"), standard: "1",
-        "Once a process has threads and 2 MiB, one more thread returns idle pages; without it whoever frees them does.")
+        "Once a process has threads and 2 MiB, one more thread returns idle pages; without it whoever frees does.")
     case .guardSample:
       Row(
         "MEMPOOL_GUARD_SAMPLE", .number(minimum: 0, maximum: 1_000_000_000), unit: "allocations", standard: "0",

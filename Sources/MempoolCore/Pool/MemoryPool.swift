@@ -220,9 +220,10 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     }
     for index in 1..<max(registry.count, 1) where registry.tryAdopt(index) { registry.heap(index)?.abandon() }
     var pages: UInt = 0, uncollectedBytes: UInt = 0
-    for index in 1..<max(registry.count, 1) {
-      registry.heap(index)?.releaseSpares()
-      uncollectedBytes += registry.heap(index)?.returnUncollected(all: true) ?? 0
+    for index in 1..<max(registry.count, 1) { registry.heap(index)?.releaseSpares() }
+    // The purger may have some in hand, and leave what was freed last.
+    Process.withoutPurger {
+      for index in 0..<registry.count { uncollectedBytes += registry.heap(index)?.returnUncollected(all: true) ?? 0 }
     }
     segments.first { segment in
       pages += segment.purgeAll()

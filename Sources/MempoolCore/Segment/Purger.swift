@@ -2,16 +2,17 @@ import CMempoolShims
 
 /// The thread that gives back what nobody needed for a whole purge delay, when the process has threads anyway.
 ///
-/// It exists while a process that has taken 2 MiB has a second thread, and sleeps for as long as no page is idle. While it is there,
-/// nobody else purges: a burst of frees that is followed by a burst of allocations makes no system call. It only sleeps, claims
-/// idle pages and returns them. Here is what segments must know of it; ``Process`` runs it.
+/// It exists while a process that has taken 2 MiB has a second thread, and sleeps for as long as no page is idle and no medium object waits
+/// for an owner who collects it. While it is there, nobody else purges: a burst of frees that is followed by a burst of allocations
+/// makes no system call. It only sleeps, claims idle pages, empty slabs and uncollected objects, and returns their memory. Here is what
+/// segments must know of it; ``Process`` runs it.
 enum Purger {
   enum State {
     /// There is none: whoever releases pages purges.
     static var none: UInt { 0 }
     static var starting: UInt { 1 }
     static var awake: UInt { 2 }
-    /// Asleep until somebody wakes it: no page was idle.
+    /// Asleep until somebody wakes it: there was nothing to do.
     static var parked: UInt { 3 }
     /// The last of the other threads has ended, so it must end, too, or the process never would.
     static var leaving: UInt { 4 }

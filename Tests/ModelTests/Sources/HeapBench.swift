@@ -12,6 +12,8 @@ enum HeapBench {
   static var large: UInt { 3840 }
   /// Items of 4096 bytes, 4 in a slab, in memory that can grow.
   static var medium: UInt { 4096 }
+  /// Items of 32 KiB, 2 in a class's first slab.
+  static var largestMedium: UInt { 32768 }
   /// Items of 256 bytes: 64 in a slab, which are numbered from 1, so that the last one is alone in its cell.
   static var small: UInt { 256 }
 
@@ -19,12 +21,13 @@ enum HeapBench {
   static var registry: HeapRegistryPointer { pool.registry }
 
   /// The threads from 0 on, so many, get a heap. Elastic: 64 pages, which the system gives.
-  static func make(pages: UInt = 12, owners: Int, isElastic: Bool = false) {
+  static func make(pages: UInt = 12, owners: Int, isElastic: Bool = false, maxRetries: UInt? = nil) {
     Items.clear()
     isMade = true
     let start = UInt(bitPattern: mp_machine_memory())
     let byteCount = (pages + 1) << Page.shift
-    let settings = Segment.Settings()
+    var settings = Segment.Settings()
+    settings.maxRetries = maxRetries
     let segment =
       isElastic
       ? SegmentPointer.elastic(byteCount: 1 << 20, settings)!
@@ -32,6 +35,7 @@ enum HeapBench {
     let record = segment.allocateMetadata(UInt(MemoryPoolPointer.recordByteCount))!
     pool = UnsafeMutableRawPointer(bitPattern: record)!.assumingMemoryBound(to: MemoryPool.self)
     var options = PoolOptions()
+    options.maxRetries = maxRetries
     options.backing = isElastic ? .elastic(reserve: 1 << 20) : .buffer(start: start, count: Int(byteCount))
     precondition(pool.start(options, segment))
     for thread in 0..<owners { as_(thread) { precondition(pool.threadHeap() != nil) } }
@@ -52,6 +56,19 @@ enum HeapBench {
   static func hold(_ count: Int, _ byteCount: UInt, by thread: Int = 0) -> [UInt] {
     var items: [UInt] = []
     as_(thread) { items = (0..<count).map { _ in take(byteCount)! } }
+    Items.keep()
+    return items
+  }
+
+  /// During set-up: all items that there are. What else there is is taken, too, by nobody.
+  static func fill(_ byteCount: UInt) -> [UInt] {
+    var items: [UInt] = []
+    while let object = pool.allocate(byteCount) {
+      let item = UInt(bitPattern: object)
+      guard segment.entry(of: item).isSlab else { continue }
+      Items.take(item)
+      items.append(item)
+    }
     Items.keep()
     return items
   }

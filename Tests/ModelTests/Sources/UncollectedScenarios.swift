@@ -61,4 +61,15 @@ let uncollectedScenarios: [Scenario] = [
       { Bench.returnUncollected() },
     ],
     setUp: make(owners: 4), check: Bench.check, bound: 3, fullBound: 5),
+  Scenario(
+    name: "returned-full",
+    summary: "an owner that has no memory left takes what others have freed, while another gives its pages back",
+    bodies: [{ _ = Bench.sureTake(Bench.largestMedium) }, { Bench.returnUncollected() }],
+    setUp: {
+      Bench.make(owners: 2, isElastic: true, maxRetries: 0)
+      items = Bench.fill(Bench.largestMedium)
+      for item in items[..<2] { Bench.as_(1) { Bench.give(item) } }
+      Items.keep()
+      Bench.nameSlabs()
+    }, check: Bench.check, bound: 4, fullBound: 6),
 ].map { $0.watched(by: Bench.always, changed: Bench.changed) }

@@ -90,10 +90,12 @@ struct CompactMemory {
 
   func payload(_ unit: UInt) -> UnsafeMutableRawPointer { UnsafeMutableRawPointer(word(unit + 1)) }
 
+  private var firstWord: AtomicPointer { AtomicPointer(address: start) }
+
   /// The size of an object with pages of its own, which its first eight bytes say to who attaches.
   var runBytes: UInt {
-    get { UInt(mp_load_relaxed(UnsafeMutablePointer(bitPattern: start).unsafelyUnwrapped)) }
-    nonmutating set { mp_store_relaxed(UnsafeMutablePointer(bitPattern: start).unsafelyUnwrapped, newValue) }
+    get { firstWord.loadRelaxed() }
+    nonmutating set { firstWord.storeRelaxed(newValue) }
   }
 
   /// Where the payload of such an object begins, and the unit of its header.
