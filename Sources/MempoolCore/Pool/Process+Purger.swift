@@ -28,23 +28,26 @@ extension Process {
       let isLast = !hasThreads && threadsEver == known
       known = threadsEver
       // Slabs first: their pages go with the others.
-      forEachHeap { isLast ? _ = $0.releaseSpares() : $0.releaseIdleSpares() }
-      forEachHeap(withLate: true) { $0.returnUncollected(all: isLast) }
+      forEachHeap {
+        isLast ? _ = $0.releaseSpares() : $0.releaseIdleSpares()
+        $0.returnUncollected(all: isLast)
+      }
       forEachElasticSegment { isLast ? _ = $0.purgeAll() : $0.purgeUnneeded() }
       if Purger.ends(wants: isLast) {
         fenceFull()  // pairs with the fence in takesOver(): what is kept from now on is not much
-        forEachHeap { $0.releaseSpares() }
-        return forEachHeap(withLate: true) { $0.returnUncollected(all: true) }
+        return forEachHeap {
+          $0.releaseSpares()
+          $0.returnUncollected(all: true)
+        }
       }
       if !hasIdleMemory { Purger.park { hasIdleMemory } }
     }
   }
 
-  // The late heap keeps nothing, but others free what came from it.
-  private static func forEachHeap(withLate: Bool = false, _ body: (ThreadHeapPointer) -> Void) {
+  // Also the late heap, which keeps nothing, but others free what came from it.
+  private static func forEachHeap(_ body: (ThreadHeapPointer) -> Void) {
     forEachElasticPool { pool in
-      let first: UInt = withLate ? 0 : 1
-      for index in first..<max(pool.registry.count, first) {
+      for index in 0..<pool.registry.count {
         if let heap = pool.registry.heap(index) { body(heap) }
       }
     }
@@ -60,8 +63,7 @@ extension Process {
   private static var hasIdleMemory: Bool {
     var found = false
     forEachElasticSegment { if $0.hasIdleMemory { found = true } }
-    forEachHeap { if $0.hasManySpares { found = true } }
-    forEachHeap(withLate: true) { if $0.hasMediumPending { found = true } }
+    forEachHeap { if $0.hasManySpares || $0.hasMediumPending { found = true } }
     return found
   }
 

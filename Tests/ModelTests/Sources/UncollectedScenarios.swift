@@ -13,16 +13,18 @@ private func make(owners: Int) -> () -> Void {
   }
 }
 
+private func giveTwo() {
+  Bench.give(items[0])
+  Bench.give(items[1])
+}
+
 /// Medium objects that others have freed, whose pages go back before their owner collects them.
 let uncollectedScenarios: [Scenario] = [
   Scenario(
     name: "returned", summary: "others free medium objects and give their pages back, while the owner takes them again",
     bodies: [
       { _ = Bench.sureTake(Bench.medium) },
-      {
-        Bench.give(items[0])
-        Bench.give(items[1])
-      },
+      giveTwo,
       { Bench.returnUncollected() },
     ],
     setUp: make(owners: 1), check: Bench.check, bound: 4, fullBound: 6),
@@ -43,10 +45,7 @@ let uncollectedScenarios: [Scenario] = [
     name: "returned-end", summary: "a thread ends while another frees its medium objects, and a third gives pages back",
     bodies: [
       { Bench.end() },
-      {
-        Bench.give(items[0])
-        Bench.give(items[1])
-      },
+      giveTwo,
       { Bench.returnUncollected() },
     ],
     setUp: make(owners: 1), check: Bench.check, bound: 3, fullBound: 5),
@@ -54,10 +53,7 @@ let uncollectedScenarios: [Scenario] = [
     name: "returned-twice", summary: "two give pages back while a third frees medium objects",
     bodies: [
       { Bench.returnUncollected() },
-      {
-        Bench.give(items[0])
-        Bench.give(items[1])
-      },
+      giveTwo,
       { Bench.returnUncollected() },
     ],
     setUp: make(owners: 4), check: Bench.check, bound: 3, fullBound: 5),
