@@ -145,7 +145,6 @@ static void overwrittenHeader(void) {
   mp_bufpool_free(pool, p);
 }
 
-#define ATTEMPT(name) attempt(name, "%s", #name)
 
 static void attemptAll(const PoolCall *calls, size_t count, const char *text) {
   what = text;

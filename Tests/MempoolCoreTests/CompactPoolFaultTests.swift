@@ -19,6 +19,37 @@ import Testing
     }
   }
 
+  /// The same with a window that keeps nothing mapped that is not in use. A pool that cannot map the pages that it is about to change ends the
+  /// process, with one line (`Tests/CrashTests`); all other refusals are values.
+  @Test(arguments: [CompactKind.file, .movableFile])
+  func everyNthCallOfAFileFails(kind: CompactKind) async {
+    await #expect(processExitsWith: .success) { [kind = kind.rawValue as String] in
+      Faults.report {
+        var ended = 0
+        for n in UInt(1)...40 {
+          let status = Forks.child {
+            do {
+              try CompactPoolFaultTests.use(CompactKind(rawValue: kind)!, failingEvery: n)
+              return 0
+            } catch {
+              print("\(error)")
+              return 1
+            }
+          }
+          try demand(status == 0 || status == -SIGABRT, "every \(n)th call: \(status)")
+          if status == 0 { ended += 1 }
+        }
+        for n in UInt(1)...8 {
+          mp_system_fail_every(n)
+          let made = try? TestCompact(CompactKind(rawValue: kind)!)
+          mp_system_fail_every(0)
+          try demand(made?.pool.checkInvariants() != false, "made in part")
+        }
+        try demand(ended > 0, "none came to its end")
+      }
+    }
+  }
+
   private static func use(_ kind: CompactKind, failingEvery n: UInt) throws {
     let test = try TestCompact(kind)
     let pool = test.pool
