@@ -66,6 +66,7 @@ struct CompactModel {
 
   let pool: CompactPoolPointer
   var random: SplitMix64
+  var mayRefuseToMap = false
   private(set) var live: [Object] = []
   private(set) var liveBytes = 0
   private(set) var peakBytes = 0
@@ -98,9 +99,13 @@ struct CompactModel {
     try demand(handle.page != 0, "a handle that names nothing")
     let object = Object(handle: handle, byteCount: byteCount, tag: random.next())
     try demand(pool.size(handle) == UInt(byteCount), "\(pool.size(handle)) bytes of \(byteCount)")
-    try with(object) { start in
+    let isMapped = try with(object) { start in
       try demand(UInt(bitPattern: start) % pool.pointee.options.alignment == 0, "\(start) is not aligned")
       Pattern.fill(start, byteCount, object.tag)
+    }
+    guard isMapped else {
+      pool.free(handle)
+      return false
     }
     live.append(object)
     liveBytes += byteCount
@@ -108,11 +113,17 @@ struct CompactModel {
     return true
   }
 
-  func with(_ object: Object, _ body: (UnsafeMutableRawPointer) throws -> Void) throws {
-    guard let (start, byteCount) = pool.map(object.handle) else { throw Broken(description: "cannot be mapped") }
+  /// False: the system refuses to map it.
+  @discardableResult
+  func with(_ object: Object, _ body: (UnsafeMutableRawPointer) throws -> Void) throws -> Bool {
+    guard let (start, byteCount) = pool.map(object.handle) else {
+      try demand(mayRefuseToMap && mp_errno_get() == Int32(MP_ENOMEM), "cannot be mapped")
+      return false
+    }
     try demand(byteCount == UInt(object.byteCount), "maps \(byteCount) bytes of \(object.byteCount)")
     try body(start)
     pool.unmap(object.handle)
+    return true
   }
 
   func check(_ object: Object) throws {
