@@ -151,6 +151,29 @@ static void cache_of_giants(void) {
   mp_cache_init_impl(&other, "giants", huge);
 }
 
+// --- Caches when no memory is left
+
+static void exhaust(void) {
+  mp_cache_init(&cache, Item);
+  for (size_t size = 100000; size > 0; size /= 2)
+    while (hide(mp_try_malloc(size))) continue;
+}
+static void takeArrays(void) {
+  for (;;) hide(mp_cache_alloc_array(&cache, 7));
+}
+static void takeItems(void) {
+  for (;;) hide(mp_cache_alloc(&cache));
+}
+static void makeCaches(void) {
+  for (;;) mp_cache_init_impl(&other, "another", 40);
+}
+#define EXHAUSTED(name, take, line, ...)                                \
+  static void name(void) { exhaust(), EXPECT(line, ##__VA_ARGS__), take(); } \
+  static void name##_remote(void) { exhaust(), EXPECT(line, ##__VA_ARGS__), IN_THREAD(take); }
+EXHAUSTED(exhausted_alloc, takeItems, "mp_cache_alloc(%p): out of memory", (void *)&cache)
+EXHAUSTED(exhausted_array, takeArrays, "mp_cache_alloc_array(%p): out of memory", (void *)&cache)
+EXHAUSTED(exhausted_init, makeCaches, "mp_cache_init_impl(40): out of memory")
+
 // --- Bitmaps
 
 static void bitmap_twice(void) {
@@ -175,6 +198,22 @@ static void bitmap_cells_twice(void) {
     EXPECT(report "(%p): " what, (void *)cells);  \
     call;                                         \
   }
+static atomic_t shared[2];
+static void freeShared(void) { mp_bitmap_free(shared, 5, 0); }
+static void freeSharedCells(void) { mp_bitmap_free_cells(shared, 128, 0); }
+static void bitmap_twice_remote(void) {
+  mp_bitmap_alloc(shared, 128, 5);
+  freeShared();
+  EXPECT("mp_bitmap_free(%p): double free of item 0", (void *)shared);
+  IN_THREAD(freeShared);
+}
+static void bitmap_cells_twice_remote(void) {
+  mp_bitmap_alloc_cells(shared, 128, 2);
+  freeSharedCells();
+  EXPECT("mp_bitmap_free_cells(%p): double free of item 0", (void *)shared);
+  IN_THREAD(freeSharedCells);
+}
+
 BITMAP(bitmap_count, "mp_bitmap_free", "no such items", mp_bitmap_free(cells, -5, 0))
 BITMAP(bitmap_index, "mp_bitmap_free", "no such items", mp_bitmap_free(cells, 5, -1))
 BITMAP(bitmap_cells_count, "mp_bitmap_free_cells", "no such items", mp_bitmap_free_cells(cells, -5, 0))
@@ -185,7 +224,12 @@ BITMAP(bitmap_cells_index, "mp_bitmap_free_cells", "not the first item of a cell
 
 int main(int count, char **arguments) {
   beginAttempts(count, arguments);
-  // Each attempt has them from here, as they are.
+  // Each attempt starts a pool of its own, which reads it.
+  setenv("MEMPOOL_FIXED", "4M", 1), setenv("MPMAXRETRIES", "0", 1);
+  ATTEMPT(exhausted_alloc), ATTEMPT(exhausted_alloc_remote), ATTEMPT(exhausted_array), ATTEMPT(exhausted_array_remote);
+  ATTEMPT(exhausted_init), ATTEMPT(exhausted_init_remote);
+  unsetenv("MEMPOOL_FIXED"), unsetenv("MPMAXRETRIES");
+  // The others have them from here, as they are.
   mp_cache_init(&cache, Item);
   if (!(pool = mp_pool_new(NULL))) stop("mp_pool_new");
   attemptAll("", calls, COUNT(calls), objects, COUNT(objects));
@@ -194,7 +238,8 @@ int main(int count, char **arguments) {
   ATTEMPT(cache_with_item), ATTEMPT(cache_with_items), ATTEMPT(destroyed_alloc), ATTEMPT(destroyed_array);
   ATTEMPT(destroyed_free), ATTEMPT(destroyed_free_array), ATTEMPT(destroyed_destroy), ATTEMPT(cache_of_nothing);
   ATTEMPT(cache_of_giants);
-  ATTEMPT(bitmap_twice), ATTEMPT(bitmap_cells_twice), ATTEMPT(bitmap_count), ATTEMPT(bitmap_index);
+  ATTEMPT(bitmap_twice), ATTEMPT(bitmap_cells_twice), ATTEMPT(bitmap_twice_remote), ATTEMPT(bitmap_cells_twice_remote);
+  ATTEMPT(bitmap_count), ATTEMPT(bitmap_index);
   ATTEMPT(bitmap_cells_count), ATTEMPT(bitmap_cells_negative), ATTEMPT(bitmap_cells_index);
   return endAttempts();
 }

@@ -150,13 +150,40 @@ static void dense_overwritten(void) {
   mp_pool_free(mine, p);
 }
 
-static void exhausted(void) {
-  static const mp_pool_options_t options = {.backing = MP_BACKING_FIXED, .size = 4 << 20, .exhaustion = MP_EXHAUSTION_ABORT};
-  mp_pool_t *pool = mp_pool_new(&options);
-  EXPECT("mp_pool_malloc(5000): out of memory");
-  for (;;) hide(mp_pool_malloc(pool, 5000));
+// The seal in a page's first bytes, which a search for room looks at.
+static void dense_page_overwritten(void) {
+  char *page = (char *)((uintptr_t)small() & ~(uintptr_t)16383);
+  memset(page + 8, 0xff, 8);
+  EXPECT("dense heap(%p): page header overwritten", (void *)page);
+  for (int i = 0; i < 1000; i++) small();
 }
 
+static mp_pool_t *strict;
+static void makeStrict(void) {
+  static const mp_pool_options_t options = {.backing = MP_BACKING_FIXED, .size = 4 << 20, .exhaustion = MP_EXHAUSTION_ABORT};
+  strict = mp_pool_new(&options);
+}
+static void takeMalloc(void) {
+  for (;;) hide(mp_pool_malloc(strict, 5000));
+}
+static void takeCalloc(void) {
+  for (;;) hide(mp_pool_calloc(strict, 50, 100));
+}
+static void takeMemalign(void) {
+  for (;;) hide(mp_pool_memalign(strict, 64, 5000));
+}
+static void takeRealloc(void) {
+  for (;;) hide(mp_pool_realloc(strict, mp_pool_malloc(strict, 10), 5000));
+}
+#define EXHAUSTED(name, take, call)                                                       \
+  static void name(void) { makeStrict(), EXPECT(call "(5000): out of memory"), take(); } \
+  static void name##_remote(void) { makeStrict(), EXPECT(call "(5000): out of memory"), IN_THREAD(take); }
+EXHAUSTED(exhausted_malloc, takeMalloc, "mp_pool_malloc")
+EXHAUSTED(exhausted_calloc, takeCalloc, "mp_pool_calloc")
+EXHAUSTED(exhausted_memalign, takeMemalign, "mp_pool_memalign")
+EXHAUSTED(exhausted_realloc, takeRealloc, "mp_pool_realloc")
+
+#define ATTEMPT(name) attempt(name, "%s", #name)
 #define ATTEMPT_ALL(calls, objects) attemptAll(where, calls, COUNT(calls), objects, COUNT(objects))
 
 int main(int count, char **arguments) {
@@ -180,9 +207,10 @@ int main(int count, char **arguments) {
       if (i == 0 || kinds[i].options.backing == MP_BACKING_BUFFER) ATTEMPT_ALL(sharedCalls, mineToShared);
       if (i == 0) ATTEMPT_ALL(calls, otherObjects);
     }
-    if (i == 1) attempt(dense_overwritten, "dense_overwritten");
+    if (i == 1) ATTEMPT(dense_overwritten), ATTEMPT(dense_page_overwritten);
     mp_pool_destroy(mine);
   }
-  attempt(exhausted, "exhausted");
+  ATTEMPT(exhausted_malloc), ATTEMPT(exhausted_malloc_remote), ATTEMPT(exhausted_calloc), ATTEMPT(exhausted_calloc_remote);
+  ATTEMPT(exhausted_memalign), ATTEMPT(exhausted_memalign_remote), ATTEMPT(exhausted_realloc), ATTEMPT(exhausted_realloc_remote);
   return endAttempts();
 }

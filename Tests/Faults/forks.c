@@ -1,5 +1,6 @@
-// forks COUNT [LEVEL [SEED]]: fork at random points while other threads allocate, free and hand objects on; each child checks what it
-// has, frees it, allocates and exits. About a pool of its own, of this level of hardening; compiled with DROP_IN about the malloc of the process.
+// forks COUNT [KIND [SEED]]: fork at random points while other threads allocate, free and hand objects on; each child checks what it
+// has, frees it, allocates and exits. About a pool of its own, dense or of a level of hardening, about slab caches or a compact pool; compiled with
+// DROP_IN about the malloc of the process.
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>
@@ -13,18 +14,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#ifdef DROP_IN
-static void *allocate(size_t size) { return malloc(size); }
-static void *resize(void *p, size_t size) { return realloc(p, size); }
-static void release(void *p) { free(p); }
-#else
-#include <mempool.h>
-static mp_pool_t *pool;
-static void *allocate(size_t size) { return mp_pool_malloc(pool, size); }
-static void *resize(void *p, size_t size) { return mp_pool_realloc(pool, p, size); }
-static void release(void *p) { mp_pool_free(pool, p); }
-#endif
-
 #define DEMAND(condition) \
   ((condition) ? (void)0 : (void)(dprintf(2, "%s:%d: not true: %s\n", __FILE__, __LINE__, #condition), _exit(99)))
 
@@ -33,6 +22,95 @@ typedef struct {
   size_t size;
   uint64_t number;
 } Object;
+
+typedef struct {
+  const char *name;
+  void *(*allocate)(size_t);
+  void *(*resize)(void *, size_t);  // NULL: by copying
+  void (*release)(void *);
+  void (*begin)(void);
+  void (*end)(void);
+} Kind;
+
+#ifdef DROP_IN
+static const Kind kinds[] = {{"malloc", malloc, realloc, free, NULL, NULL}};
+#else
+#include <mempool.h>
+static mp_pool_t *pool;
+static void *poolAllocate(size_t size) { return mp_pool_malloc(pool, size); }
+static void *poolResize(void *p, size_t size) { return mp_pool_realloc(pool, p, size); }
+static void poolRelease(void *p) { mp_pool_free(pool, p); }
+static void makePool(mp_pool_options_t options) { DEMAND((pool = mp_pool_new(&options)) != NULL); }
+static void plain(void) { makePool((mp_pool_options_t){0}); }
+static void dense(void) { makePool((mp_pool_options_t){.small_objects = MP_SMALL_DENSE}); }
+static void zeroing(void) { makePool((mp_pool_options_t){.flags = MP_POOL_ZEROING}); }
+static void canaries(void) { makePool((mp_pool_options_t){.flags = MP_POOL_CANARIES}); }
+static void guards(void) { makePool((mp_pool_options_t){.flags = MP_POOL_GUARDS}); }
+static void poolEnd(void) {
+  mp_stats_t stats;
+  mp_pool_stats_read(pool, &stats);
+  DEMAND(stats.allocated_bytes == 0);
+  mp_pool_destroy(pool);
+}
+
+// Of three sizes, and what is larger than items can be; an object's own first word says which it has.
+enum { cacheCount = 3 };
+static mp_cache_t caches[cacheCount];
+static const size_t itemSizes[cacheCount] = {600, 7000, 110000};
+static mp_cache_t *cache(size_t size) {
+  int i = 0;
+  while (i < cacheCount && size > itemSizes[i]) i++;
+  return i < cacheCount ? &caches[i] : NULL;
+}
+static void *cachesAllocate(size_t size) { return cache(size) ? mp_cache_alloc(cache(size)) : mp_malloc(size); }
+static void cachesRelease(void *p) {
+  mp_cache_t *from = cache(((Object *)p)->size);
+  if (from) mp_cache_free(from, p);
+  else mp_free(p);
+}
+static void cachesBegin(void) {
+  for (int i = 0; i < cacheCount; i++) mp_cache_init_impl(&caches[i], "forks", itemSizes[i]);
+}
+static void cachesEnd(void) {
+  for (int i = 0; i < cacheCount; i++) mp_cache_destroy(&caches[i]);
+}
+
+// Mapped for as long as it lives; its handle lies before it.
+static mp_compact_t *compact;
+static void *compactAllocate(size_t size) {
+  mp_handle_t handle, *bytes;
+  if (mp_compact_alloc(compact, sizeof handle + size, 0, &handle)) return NULL;
+  bytes = mp_compact_map(compact, handle);
+  *bytes = handle;
+  return bytes + 1;
+}
+static void compactRelease(void *p) {
+  mp_handle_t handle = ((mp_handle_t *)p)[-1];
+  mp_compact_unmap(compact, handle);
+  DEMAND(!mp_compact_free(compact, handle));
+}
+static void compactBegin(void) { DEMAND((compact = mp_compact_new(MP_COMPACT_REFUSE_LIVE | MP_COMPACT_ALIGN8)) != NULL); }
+static void compactEnd(void) { mp_compact_destroy(compact); }
+
+#define POOL(name) {#name, poolAllocate, poolResize, poolRelease, name, poolEnd}
+static const Kind kinds[] = {
+    POOL(plain),
+    POOL(dense),
+    POOL(zeroing),
+    POOL(canaries),
+    POOL(guards),
+    {"caches", cachesAllocate, NULL, cachesRelease, cachesBegin, cachesEnd},
+    {"compact", compactAllocate, NULL, compactRelease, compactBegin, compactEnd},
+};
+#endif
+static const Kind *kind = kinds;
+
+static void *resize(Object *object, size_t size) {
+  if (kind->resize) return kind->resize(object, size);
+  Object *copy = kind->allocate(size);
+  if (copy) memcpy(copy, object, size < object->size ? size : object->size), kind->release(object);
+  return copy;
+}
 
 enum { threadCount = 3, slotCount = 48, sharedCount = 32 };
 static Object *shared[sharedCount];
@@ -62,13 +140,13 @@ static void check(const Object *object) { DEMAND(!memcmp((const char *)object + 
 
 static Object *make(uint64_t *seed) {
   size_t size = anySize(seed);
-  return mark(allocate(size), size, next(seed));
+  return mark(kind->allocate(size), size, next(seed));
 }
 
 static void drop(Object *object) {
   if (!object) return;
   check(object);
-  release(object);
+  kind->release(object);
 }
 
 static void churn(Object **slots, uint64_t *seed, long steps) {
@@ -139,10 +217,9 @@ int main(int count, char **arguments) {
   alarm((unsigned)(200 + forks / 20));
   clock_gettime(CLOCK_MONOTONIC, &start);
   uint64_t seed = count > 3 ? strtoull(arguments[3], NULL, 0) : (uint64_t)start.tv_nsec + (uint64_t)getpid(), first = seed;
-#ifndef DROP_IN
-  mp_pool_options_t options = {.flags = count > 2 ? (unsigned)atoi(arguments[2]) * MP_POOL_ZEROING : 0};
-  if (!(pool = mp_pool_new(&options))) return 1;
-#endif
+  for (const char *wanted = count > 2 ? arguments[2] : kinds[0].name; strcmp(kind->name, wanted); kind++)
+    DEMAND(kind < kinds + sizeof kinds / sizeof *kinds - 1);
+  if (kind->begin) kind->begin();
   pthread_t threads[threadCount];
   for (int i = 0; i < threadCount; i++) DEMAND(!pthread_create(&threads[i], NULL, work, (void *)(uintptr_t)next(&seed)));
   Object *slots[slotCount] = {0};
@@ -163,12 +240,7 @@ int main(int count, char **arguments) {
   for (int i = 0; i < threadCount; i++) pthread_join(threads[i], NULL);
   for (int i = 0; i < slotCount; i++) drop(slots[i]);
   for (int i = 0; i < sharedCount; i++) drop(shared[i]);
-#ifndef DROP_IN
-  mp_stats_t stats;
-  mp_pool_stats_read(pool, &stats);
-  DEMAND(stats.allocated_bytes == 0);
-  mp_pool_destroy(pool);
-#endif
+  if (kind->end) kind->end();
   clock_gettime(CLOCK_MONOTONIC, &end);
   printf("forks survived: %ld in %ld s; seed %llu\n", forks, (long)(end.tv_sec - start.tv_sec), (unsigned long long)first);
   return 0;

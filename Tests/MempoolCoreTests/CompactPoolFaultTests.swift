@@ -1,4 +1,5 @@
 import CMempoolShims
+import Foundation
 import Testing
 
 @testable import MempoolCore
@@ -83,5 +84,40 @@ import Testing
     #expect(pool.checkInvariants())
     try model.freeAll()
     #expect(pool.totalBytes == 0 && test.runBytes == 0)
+  }
+
+  /// Records of regions and of movable objects are the memory pool's as a whole: that its first reservation is full refuses nothing.
+  @Test func recordsLieInFurtherSegments() throws {
+    var memoryOptions = PoolOptions()
+    memoryOptions.backing = .elastic(reserve: 2 << 20)
+    let memory = try MemoryPoolPointer.create(memoryOptions)
+    let pool = try CompactPoolPointer.create(CompactKind.movable.options, in: memory)
+    var filling: [UnsafeMutableRawPointer] = []
+    // Small ones too, so that not a fragment of it is left.
+    for size: UInt in [200_000, 16_000, 500] {
+      for _ in 0..<(4 << 20) / Int(size) { filling.append(try #require(memory.allocate(size))) }
+    }
+    #expect(memory.segments.newest != memory.pointee.first)
+    var model = CompactModel(pool, seed: SplitMix64.seed("recordsLieInFurtherSegments"))
+    for number in 0..<1_000 { #expect(try model.take(3_000), "object \(number) refused") }
+    #expect(pool.checkInvariants())
+    try model.freeAll()
+    pool.destroy()
+    for object in filling { memory.deallocate(object) }
+    #expect(memory.statistics().allocatedBytes == 0 && memory.checkInvariants())
+    memory.destroy()
+  }
+
+  /// Who only attached to a pool's file has to map an object to learn its size.
+  @Test func aSizeThatCannotBeLookedAt() async {
+    let result = await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+      let test = try TestCompact(.file)
+      let handle = try #require(test.pool.allocate(100))
+      let attached = try CompactPoolPointer.attach(#require(test.pool.descriptor), in: test.memory)
+      mp_system_fail_every(1)
+      _ = attached.size(handle)
+    }
+    let text = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
+    #expect(text.split(separator: "\n").contains("mempool: size(16, 4): cannot be mapped"), "\(text)")
   }
 }

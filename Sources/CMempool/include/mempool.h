@@ -478,7 +478,9 @@ size_t mp_compact_size(mp_compact_t *pool, mp_handle_t handle);
 
 /*
  * The object's bytes, which stay at this address until mp_compact_unmap has been called as often as this. An object that is mapped must
- * not be freed. NULL, with errno, when the system refuses to map them, which can only happen with MP_COMPACT_FILE.
+ * not be freed. NULL, with errno, when the system refuses to map them, which can only happen with MP_COMPACT_FILE. To unmap where no live
+ * object is, or where nothing is mapped, is misuse; uses are counted by the 64 KiB in which objects lie, so that another object's there is
+ * not told from the own.
  */
 void *mp_compact_map(mp_compact_t *pool, mp_handle_t handle);
 void mp_compact_unmap(mp_compact_t *pool, mp_handle_t handle);
