@@ -191,6 +191,24 @@ static void destroyLive(void) {
   EXPECT("mp_compact_destroy(%p): 3 objects are still live", (void *)strict);
   mp_compact_destroy(strict);
 }
+static void destroyTwice(void) {
+  mp_compact_t *gone = mp_compact_new(0);
+  mp_compact_destroy(gone);
+  EXPECT("mp_compact_destroy(%p): no compact pool: destroyed, or never made", (void *)gone);
+  mp_compact_destroy(gone);
+}
+// An object's bytes run over into the header behind it, of which those that are to be moved are found by.
+static void packOverwritten(void) {
+  pool = mp_compact_new(MP_COMPACT_MOVABLE);
+  mp_handle_t all[20];
+  for (int i = 0; i < 20; i++) all[i] = allocate(4000);
+  char *bytes = mp_compact_map(pool, all[10]);
+  memset(bytes, 0xff, 4020);
+  mp_compact_unmap(pool, all[10]);
+  for (int i = 0; i < 10; i++) mp_compact_free(pool, all[i]);
+  EXPECT("compact pool(16, 0): block header overwritten");
+  mp_compact_pack(pool);
+}
 typedef struct {
   const char *name;
   void (*misuse)(void);
@@ -220,7 +238,6 @@ int main(int count, char **arguments) {
       attempt(freeBlockOverwritten, "%sa free block overwritten%s", kinds[kind], who);
     }
   }
-  attempt(refusedMapping, "in a file that cannot be mapped");
-  attempt(destroyLive, "destroyed with live objects");
+  ATTEMPT(refusedMapping), ATTEMPT(destroyLive), ATTEMPT(destroyTwice), ATTEMPT(packOverwritten);
   return endAttempts();
 }

@@ -232,7 +232,11 @@ typedef struct mp_pool_options {
  */
 mp_pool_t *mp_pool_new(const mp_pool_options_t *options);
 
-/* Gives back everything, live objects included. No other call on the pool may be running or follow. NULL is nothing to do. */
+/*
+ * Gives back everything, live objects included. No other call on the pool may be running or follow: calls do not look whether their pool is
+ * one. Only a second mp_pool_destroy is told: "mempool: mp_pool_destroy(0x7f51c0000000): no pool: destroyed, or never made". NULL is nothing
+ * to do.
+ */
 void mp_pool_destroy(mp_pool_t *pool);
 
 /*
