@@ -521,6 +521,7 @@ typedef struct mp_compact_stats {
   uint64_t moved_bytes;              /* by mp_compact_pack */
 } mp_compact_stats_t;
 void mp_compact_stats(mp_compact_t *pool, mp_compact_stats_t *stats);
+
 /* --- Object pools: objects of one size, a count of them kept ready --------------------------------------------------- */
 
 typedef struct mp_objpool mp_objpool_t;

@@ -95,7 +95,6 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       let pool = at(block)
       pool.place(options, pool.pointee.first)
       pool.state.storeRelease(MemoryPool.State.passThrough)  // release: pairs with the acquire in isReady
-      Process.enter(pool)
       return pool
     }
     let segment = try firstSegment(options)
