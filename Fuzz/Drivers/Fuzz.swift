@@ -8,7 +8,7 @@ import Glibc
 /// model. Nothing of it stays.
 public enum Fuzz: UInt8, CaseIterable, Sendable {
   case poolInBuffer, densePool, fixedPool, elasticPool, sharedPool, cache, bitmap, hintedBitmap, environment, options
-  case bufferPool, compact, region, book, malloc, passThroughPool, fallbackPool, swiftFace
+  case bufferPool, compact, region, book, malloc, passThroughPool, fallbackPool, swiftFace, objectPool
 
   private static let levelShift: UInt8 = 6
 
@@ -62,6 +62,7 @@ public enum Fuzz: UInt8, CaseIterable, Sendable {
     case .book: try BookDriver.run(input)
     case .malloc: try MallocDriver.run(input)
     case .swiftFace: try SwiftFaceDriver.run(input)
+    case .objectPool: try ObjectPoolDriver.run(input)
     }
   }
 }

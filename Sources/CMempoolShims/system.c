@@ -291,6 +291,11 @@ size_t mp_system_page_size(void) {
   return known;
 }
 
+size_t mp_system_memory_size(void) {
+  long pages = sysconf(_SC_PHYS_PAGES);
+  return pages > 0 ? (size_t)pages * mp_system_page_size() : SIZE_MAX;
+}
+
 size_t mp_address_space_limit(void) {
   struct rlimit limit;
   if (getrlimit(RLIMIT_AS, &limit) || limit.rlim_cur == RLIM_INFINITY) return SIZE_MAX;

@@ -18,6 +18,14 @@ import Testing
     #expect(MemoryLayout<Backtrace>.size == (2 + Int(MP_FRAMES)) * MemoryLayout<UInt>.size, "it is stored word by word")
     #expect(MemoryLayout.size(ofValue: Backtrace().frames) == Int(MP_FRAMES) * MemoryLayout<UInt>.size)
     #expect(MemoryPoolPointer.recordByteCount + Process.byteCount <= Int(MP_PROCESS_BYTES))
+    #expect(ObjectPools.byteCount <= Process.familyByteCount)
+    #expect(
+      MemoryLayout<ObjectPage>.size <= ObjectPage.firstLine * ObjectPage.lineWords * 8,
+      "a page's cells follow its record")
+    #expect(MemoryLayout<ObjectPool>.offset(of: \ObjectPool.name) == 54 * 8)
+    #expect(MemoryLayout<ObjectPool>.offset(of: \ObjectPool.nobody) == 19 * 8)
+    #expect(MemoryLayout<ObjectLeases>.offset(of: \ObjectLeases.thread) == 2 * 8, "where nobody's record has it, too")
+    #expect(MemoryLayout<ObjectOrigins.Part>.offset(of: \ObjectOrigins.Part.mutex) == 8)
   }
 
   /// Its accessors are private: a write through one shows in the field, and in no other.

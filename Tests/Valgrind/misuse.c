@@ -126,6 +126,31 @@ static void cache_twice(size_t size) {
 static void cache_past(size_t size) { mp_cache_init(&cache, item_t), make_item(), write_at(40), drop_item(), (void)size; }
 static void cache_forgotten(size_t size) { (void)size, mp_cache_init(&cache, item_t), make_item(), object = NULL; }
 
+static mp_objpool_t *prepared;
+APART static void make_prepared(void) {
+  object = mp_objpool_get(prepared);
+  memset(object, 1, 40);
+}
+APART static void drop_prepared(void) { mp_objpool_put(object); }
+static void open_prepared(void) { prepared = mp_objpool_new(40, 3, "prepared"); }
+static void prepared_freed_read(size_t size) { open_prepared(), make_prepared(), drop_prepared(), read_at(size), mp_objpool_destroy(prepared), prepared = NULL; }
+static void prepared_twice(size_t size) { (void)size, open_prepared(), make_prepared(), drop_prepared(), drop_prepared(); }
+static void prepared_past(size_t size) { open_prepared(), make_prepared(), write_at(40), drop_prepared(), (void)size; }
+static void prepared_uninitialised(size_t size) { open_prepared(), object = mp_objpool_get(prepared), decide_on(size), drop_prepared(); }
+static void prepared_forgotten(size_t size) { (void)size, open_prepared(), make_prepared(), object = NULL; }
+// Without a report: more than are prepared, again and again, zeroed too.
+static void prepared_kept(size_t size) {
+  open_prepared();
+  for (int round = 0; round < 3; round++) {
+    char *all[5];
+    for (int i = 0; i < 5; i++) object = all[i] = mp_objpool_get0(prepared), decide_on_first(size), memset(object, 1, size);
+    mp_objpool_sweep(NULL);
+    for (int i = 0; i < 5; i++) object = all[i], drop_prepared();
+  }
+  object = NULL;
+  mp_objpool_destroy(prepared), prepared = NULL;
+}
+
 static mp_compact_t *compact;
 static mp_handle_t handle;
 APART static void make_in_compact(size_t size) {
@@ -182,6 +207,7 @@ static const struct { const char *name; void (*run)(size_t); } cases[] = {
     CASE(own_mismatched), CASE(pool_forgotten), CASE(whole_pool_forgotten), CASE(pool_gone), CASE(pool_in_buffer_gone), CASE(dense_freed_read),
     CASE(dense_freed_write), CASE(dense_past), CASE(dense_grown), CASE(cache_freed_read), CASE(cache_twice),
     CASE(cache_past), CASE(cache_forgotten), CASE(fragments_freed_read), CASE(compact_freed_read), CASE(compact_past), CASE(compact_uninitialised), CASE(compact_kept),
+    CASE(prepared_freed_read), CASE(prepared_twice), CASE(prepared_past), CASE(prepared_uninitialised), CASE(prepared_forgotten), CASE(prepared_kept),
 #endif
 };
 

@@ -53,8 +53,8 @@ int mempool_init(void);
  * Ends the program's use of the shared pool: gives its memory back to the system. Its address space stays, so that calls
  * that come later, from exit handlers for example, still work. No other call on the pool may be running.
  *
- * Objects that are still live, and caches that are not destroyed, are misuse: one line with the address of one of them,
- * then SIGABRT.
+ * Objects that are still live, and caches and object pools that are not destroyed, are misuse: one line with the address of
+ * one of them, then SIGABRT.
  */
 void mempool_fini(void);
 
@@ -521,6 +521,67 @@ typedef struct mp_compact_stats {
   uint64_t moved_bytes;              /* by mp_compact_pack */
 } mp_compact_stats_t;
 void mp_compact_stats(mp_compact_t *pool, mp_compact_stats_t *stats);
+
+/* --- Object pools: objects of one size, a count of them kept ready --------------------------------------------------- */
+
+typedef struct mp_objpool mp_objpool_t;
+
+#define MP_OBJPOOL_SYSTEM 1u       /* what does not fit comes from the system's malloc, not from the shared pool */
+#define MP_OBJPOOL_PASS_THROUGH 2u /* all come from the system's malloc, so that tools see each of them */
+
+/*
+ * Makes a pool with `count` objects of `size` bytes prepared, in the shared pool. Objects are aligned to 16. The first 63 bytes
+ * of `name` are kept; NULL is "". NULL with errno EINVAL for a size or count of 0, a size above MP_OBJPOOL_ITEM_MAX, or
+ * unknown flags; ENOMEM when there is no memory. mp_objpool_new is mp_objpool_new_with without flags.
+ */
+#define MP_OBJPOOL_ITEM_MAX 1048576
+mp_objpool_t *mp_objpool_new(size_t size, size_t count, const char *name);
+mp_objpool_t *mp_objpool_new_with(size_t size, size_t count, const char *name, unsigned flags);
+
+/*
+ * Takes an object: mp_objpool_get as the last user left it, mp_objpool_get0 with its `size` bytes zeroed. When all `count` are
+ * out, or ready for other threads only (each of several may hold half of its share, or 64), it comes from elsewhere, and is counted as a miss. NULL with
+ * errno ENOMEM when there is no memory.
+ */
+void *mp_objpool_get(mp_objpool_t *pool);
+void *mp_objpool_get0(mp_objpool_t *pool);
+
+/*
+ * Gives an object back to the pool that it came from, which its address tells. Any thread. NULL is nothing to do. An object that
+ * was given back, or what is none, is misuse.
+ */
+void mp_objpool_put(void *object);
+
+/*
+ * Gives all memory of the pool back. While objects are out it does nothing: -1 with errno EBUSY. No other call on the pool may
+ * be running, but mp_objpool_put. mp_objpool_abandon instead destroys the pool when its last object is given back: until
+ * then these stay valid, and nothing but mp_objpool_put may be done with them. NULL is nothing to do.
+ */
+int mp_objpool_destroy(mp_objpool_t *pool);
+void mp_objpool_abandon(mp_objpool_t *pool);
+
+/* What a pool counted: docs/object-pools.md has a paragraph for each. `name` is valid as long as the pool. */
+typedef struct {
+  const char *name;
+  size_t item_size;
+  uint64_t hot, cold, max_hot, allocations, misses, fallback, max_fallback;
+} mp_objpool_stats_t;
+void mp_objpool_stats(const mp_objpool_t *pool, mp_objpool_stats_t *stats);
+
+/*
+ * Gives back what is idle: what threads hold ready for themselves to all, and to the system what nobody uses. `pool` NULL: of
+ * all pools. mp_objpool_sweep_every has a thread do it every so many milliseconds, for all pools; 0, as at the start: none,
+ * and when it returns the thread has ended. 0, or -1 with errno EAGAIN when no thread could be started.
+ */
+void mp_objpool_sweep(mp_objpool_t *pool);
+int mp_objpool_sweep_every(unsigned milliseconds);
+
+/* The newest pool of a name, or NULL. */
+mp_objpool_t *mp_objpool_named(const char *name);
+
+/* Writes the statistics of all pools, or with a name of those that have it, to a file descriptor, as text or as one JSON object.
+ * 0, or -1 when not all could be written. */
+int mp_objpool_print(const char *name, int descriptor, int json);
 
 #ifdef __cplusplus
 }

@@ -6,6 +6,7 @@
 #include "bounded_wait.h"
 #include "faults.h"
 #include "output.h"
+#include "sanitizer.h"
 #include "system.h"
 #include "thread_block.h"
 

@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { MP_EINVAL = EINVAL, MP_ENOMEM = ENOMEM, MP_EBUSY = EBUSY, MP_EOVERFLOW = EOVERFLOW };
+enum { MP_EINVAL = EINVAL, MP_ENOMEM = ENOMEM, MP_EBUSY = EBUSY, MP_EOVERFLOW = EOVERFLOW, MP_EAGAIN = EAGAIN };
 
 // --- Memory. Each returns NULL or -1 on failure, with errno; purge, lend, guard and release keep errno. Sizes and addresses are
 // multiples of the system page.
@@ -26,6 +26,7 @@ int mp_pages_resize(void *_Nonnull address, size_t old_count, size_t new_count);
 // caller's any more: nothing of it is to be given back.
 int mp_pages_move(void *_Nonnull from, size_t old_count, void *_Nonnull to, size_t new_count);
 size_t mp_system_page_size(void);
+size_t mp_system_memory_size(void);                                             // the machine's, or SIZE_MAX
 size_t mp_address_space_limit(void);                                            // RLIMIT_AS, or SIZE_MAX
 
 // --- A file of memory that has no name, which processes may share. Offsets and sizes are multiples of the system page. The calls count

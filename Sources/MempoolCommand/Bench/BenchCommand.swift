@@ -18,8 +18,8 @@
     @Option(help: ArgumentHelp("Sizes, drawn uniformly, such as 1…512, 1-512 or 64.", valueName: "range"))
     var sizes = SizeRange(range: 1...512)
 
-    @Option(help: ArgumentHelp("Rounds of each allocator.", valueName: "n"))
-    var rounds = 60
+    @Option(help: ArgumentHelp("Rounds of each allocator. (default: 60; of a family, its own number)", valueName: "n"))
+    var rounds: Int?
 
     @Option(help: ArgumentHelp("Times that each thread goes through the phases in a round.", valueName: "n"))
     var cycles = 50
@@ -39,7 +39,9 @@
     var check = false
 
     func validate() throws {
-      guard (1...1_000_000).contains(rounds) else { throw ValidationError("--rounds \(rounds): from 1 to 1000000.") }
+      if let rounds, !(1...1_000_000).contains(rounds) {
+        throw ValidationError("--rounds \(rounds): from 1 to 1000000.")
+      }
       if let family, Families.named(family) == nil {
         throw ValidationError("--family \(family): one of \(Families.names).")
       }
@@ -52,7 +54,7 @@
       }
       if let family = family.flatMap(Families.named) { return try run(family) }
       let plan = BenchmarkPlan(
-        threadCounts: threads.values, sizes: sizes.range, roundCount: rounds, cycleCount: cycles, seed: seed)
+        threadCounts: threads.values, sizes: sizes.range, roundCount: rounds ?? 60, cycleCount: cycles, seed: seed)
       let progress = ProgressLine()
       let results = plan.threadCounts.flatMap { count in
         orEnd { () throws(Failure) in
@@ -69,7 +71,9 @@
 
     private func run(_ family: any FamilyBenchmark.Type) throws {
       let progress = ProgressLine()
-      let rows = orEnd { () throws(Failure) in try family.run(progress: progress.show) }
+      let rows = orEnd { () throws(Failure) in
+        try family.run(rounds: rounds ?? family.usualRounds, progress: progress.show)
+      }
       progress.clear()
       let report = FamilyReport(family: family.name, summary: family.summary, rows: rows)
       print(json ? try report.json() : report.text)

@@ -6,8 +6,10 @@ protocol FamilyBenchmark {
   static var name: String { get }
   /// The original, and what is measured how, in a sentence or two.
   static var summary: String { get }
-  /// Measures for some seconds. All figures of a row come from interleaved rounds.
-  static func run(progress: (String) -> Void) throws(Failure) -> [FamilyRow]
+  /// How often each subject is measured, unless the user says otherwise.
+  static var usualRounds: Int { get }
+  /// Measures for some seconds. All figures of a row come from interleaved rounds, so many.
+  static func run(rounds: Int, progress: (String) -> Void) throws(Failure) -> [FamilyRow]
 }
 
 /// A line of a family's report.
@@ -32,7 +34,9 @@ struct FamilyRow: Codable, Equatable {
 
 /// The families, by name.
 enum Families {
-  static var all: [any FamilyBenchmark.Type] { [BufferPoolBenchmark.self, CompactPoolBenchmark.self] }
+  static var all: [any FamilyBenchmark.Type] {
+    [BufferPoolBenchmark.self, CompactPoolBenchmark.self, ObjectPoolBenchmark.self]
+  }
 
   static var names: String { all.map { $0.name }.joined(separator: ", ") }
 

@@ -170,6 +170,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       return .run(segment, head: head, count: count)
     case .free: misuse(call, address, call.purpose.freedOrNeverAllocated)
     case .other(.cache): misuse(call, address, "an item of a slab cache: only the cache takes it back")
+    case .other(.object): misuse(call, address, "an object of an object pool: only the pool takes it back")
     case .other(.dense):
       let heap = entry.slab.loadPointerRelaxed().unsafelyUnwrapped.assumingMemoryBound(to: DenseHeap.self)
       return .dense(heap)

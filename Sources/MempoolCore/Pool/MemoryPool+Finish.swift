@@ -27,7 +27,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
 }
 
 extension UnsafeMutablePointer where Pointee == Segment {
-  /// The first live object that begins in this page, or the page itself for a slab cache's; 0 when there is none.
+  /// The first live object that begins in this page, or the page itself for a slab cache's or an object pool's; 0 when there is none.
   fileprivate func liveObject(inPage page: UInt) -> UInt {
     let entry = entry(page), start = address(ofPage: page)
     if entry.isSlab {
@@ -40,7 +40,7 @@ extension UnsafeMutablePointer where Pointee == Segment {
     case .fragments:
       let heads = entry.heads.loadRelaxed()
       return heads == 0 ? 0 : start + UInt(heads.trailingZeroBitCount) << Page.fragmentShift
-    case .longRun, .cache: return start
+    case .longRun, .cache, .object: return start
     case .dense:
       Memcheck.silence()
       defer { Memcheck.listen() }

@@ -67,8 +67,11 @@ extension Process {
     return found
   }
 
-  /// Runs `body` while the purger holds no page.
-  static func withoutPurger<Result>(_ body: () -> Result) -> Result { lock.withLock(body) }
+  /// Runs `body` while the purger holds no page. Also for who has the process's lock already: a sweep of all object pools purges
+  /// memory pools under it, so that none of them goes meanwhile.
+  static func withoutPurger<Result>(_ body: () -> Result) -> Result {
+    lock.isHeldByThisThread ? body() : lock.withLock(body)
+  }
 
   private static func forEachElasticSegment(_ body: (SegmentPointer) -> Void) {
     forEachElasticPool { pool in

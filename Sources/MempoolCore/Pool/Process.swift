@@ -23,7 +23,12 @@ enum Process {
   // The first group of locks; the others through LockGroup.next.
   private static var groupHead: AtomicPointer { word.advanced(by: 6) }
 
-  static var byteCount: Int { 7 * 8 }
+  // Hooks of those above, and what these keep for all of the process.
+  static var hooks: AtomicPointer { word.advanced(by: 7) }
+  static var familyStorage: UnsafeMutableRawPointer { start + (7 + hookCount) * 8 }
+  static var familyByteCount: Int { 1024 }
+
+  static var byteCount: Int { (7 + hookCount) * 8 + familyByteCount }
 
   /// An id that no pool and no cache has had.
   static func makeID() -> UInt { lastID.fetchAddRelaxed(1) + 1 }
@@ -39,6 +44,7 @@ enum Process {
   /// False, and nothing has been looked at there, when it is no pool of the list.
   static func leave(_ pool: MemoryPoolPointer) -> Bool {
     lock.withLock {
+      tell(ProcessEvent.poolEnd, UInt(bitPattern: pool))
       let first = head.loadPointerRelaxed()?.assumingMemoryBound(to: MemoryPool.self)
       if first == pool {
         head.storeRelaxed(UInt(bitPattern: pool.pointee.next))
@@ -114,11 +120,12 @@ enum Process {
 
   // MARK: Groups of locks
 
-  static func enter(_ group: LockGroupPointer) {
-    lock.withLock {
-      group.pointee.next = groupHead.loadPointerRelaxed()?.assumingMemoryBound(to: LockGroup.self)
-      groupHead.storeRelaxed(UInt(bitPattern: group))
-    }
+  static func enter(_ group: LockGroupPointer) { lock.withLock { link(group) } }
+
+  /// Under the lock.
+  static func link(_ group: LockGroupPointer) {
+    group.pointee.next = groupHead.loadPointerRelaxed()?.assumingMemoryBound(to: LockGroup.self)
+    groupHead.storeRelaxed(UInt(bitPattern: group))
   }
 
   /// False, and nothing has been looked at there, when it is no group of the list.
@@ -200,6 +207,7 @@ enum Process {
         if pool != .shared, pool.isReady, let heap = pool.ownHeap(of: block) { heap.abandonAll() }
       }
       forEachCache { $0.returnLeases(of: UInt(bitPattern: block)) }
+      tell(ProcessEvent.threadExit, block.pointee.number)
     }
   }
 
@@ -269,6 +277,7 @@ enum Process {
       if pool.isHardened { pool.spans.recoverAfterFork() }
     }
     GuardRegionPointer.process.recoverAfterFork()
+    tell(ProcessEvent.forkedChild)
   }
 }
 

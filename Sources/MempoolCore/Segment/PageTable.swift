@@ -47,6 +47,8 @@ public enum PageKind: UInt {
   case metadata = 5
   /// A page behind a slab that nobody may access.
   case guardPage = 6
+  /// A page of an object pool's.
+  case object = 7
 }
 
 extension UnsafeMutablePointer where Pointee == PageEntry {

@@ -73,6 +73,7 @@ int mp_fork_register(void (*prepare)(void), void (*parent)(void), void (*child)(
 
 size_t mp_system_page_size(void) { return 4096; }
 size_t mp_address_space_limit(void) { return SIZE_MAX; }
+size_t mp_system_memory_size(void) { return SIZE_MAX; }
 
 void *mp_pages_reserve(size_t byte_count, size_t alignment) {
   size_t start = (reserved + alignment - 1) / alignment * alignment;

@@ -138,4 +138,29 @@ enum Names {
     }
     add(page.pointee.base, page.pointee.pageCount << Page.shift) { "item \($0 / stride) of \(name)" }
   }
+
+  static func add(_ pool: ObjectPoolPointer) {
+    let names = words([
+      "cursor", "revision", "sharedTaken", "sharedGiven", "hotPeak", "misses", "fallbackGiven", "fallbackPeak",
+      "orphaned",
+      "threadCount", "newestLeases", "nobody", "sweeps",
+    ])
+    add(UInt(bitPattern: pool), UInt(MemoryLayout<ObjectPool>.size)) {
+      switch $0 {
+      case 0..<64: "pool+\($0)"
+      case 64..<168: "pool." + names($0 - 64)
+      case 168..<424: "pool.leases of \($0 / 8 - 21)"
+      default: $0 == 424 ? "pool.next" : "pool+\($0)"
+      }
+    }
+  }
+
+  static func add(_ page: ObjectPagePointer, _ name: String) {
+    let stride = page.pointee.pool.pointee.stride, first = UInt(ObjectPage.firstLine)
+    let names = words(["cell", "held", "lessee"])
+    add(UInt(bitPattern: page), page.byteCount) {
+      $0 / 64 < first ? "\(name)+\($0)" : "\(name)." + names($0 % 64) + " \($0 / 64 - first)"
+    }
+    add(page.pointee.base, page.pointee.pageCount << Page.shift) { "item \($0 / stride) of \(name)" }
+  }
 }

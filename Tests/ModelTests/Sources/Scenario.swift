@@ -97,7 +97,7 @@ struct Scenario: @unchecked Sendable {
 
   static let all =
     cellScenarios + bitmapScenarios + lockScenarios + heapScenarios + spareScenarios + uncollectedScenarios
-    + cacheScenarios + segmentScenarios + guardScenarios + processScenarios
+    + cacheScenarios + objectScenarios + segmentScenarios + guardScenarios + processScenarios
 }
 
 /// Who says what happens next in a run.

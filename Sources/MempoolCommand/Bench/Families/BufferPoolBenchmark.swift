@@ -10,9 +10,11 @@ enum BufferPoolBenchmark: FamilyBenchmark {
     with a chain of block numbers each, lists it and closes it. Times are medians of interleaved rounds.
     """
 
-  static func run(progress: (String) -> Void) throws(Failure) -> [FamilyRow] {
+  static let usualRounds = 15
+
+  static func run(rounds: Int, progress: (String) -> Void) throws(Failure) -> [FamilyRow] {
     progress("memory")
-    return try workload() + bookkeeping() + exhaustion() + times(progress)
+    return try workload() + bookkeeping() + exhaustion() + times(rounds, progress)
   }
 
   // MARK: Calls of the system's allocator, and bytes
@@ -103,9 +105,7 @@ enum BufferPoolBenchmark: FamilyBenchmark {
 
   // MARK: Time
 
-  private static let rounds = 15
-
-  private static func times(_ progress: (String) -> Void) -> [FamilyRow] {
+  private static func times(_ roundCount: Int, _ progress: (String) -> Void) -> [FamilyRow] {
     let memory = UnsafeMutableRawPointer.allocate(byteCount: 1 << 20, alignment: 16)
     defer { memory.deallocate() }
     let region = UnsafeMutableRawPointer.allocate(byteCount: 1 << 20, alignment: 16)
@@ -119,7 +119,7 @@ enum BufferPoolBenchmark: FamilyBenchmark {
       for (byteCount, title) in [(16, "one block"), (160, "ten blocks")] {
         progress("\(pattern.title), \(title)")
         var rounds: [String: [Double]] = [:]
-        for _ in 0..<Self.rounds {
+        for _ in 0..<roundCount {
           rounds["mempool", default: []].append(pattern.nanoseconds(PooledSubject(pool: pool), byteCount))
           rounds["libc", default: []].append(pattern.nanoseconds(SystemSubject(), byteCount))
           rounds["mempool's malloc", default: []].append(pattern.nanoseconds(SharedSubject(), byteCount))
