@@ -1,4 +1,5 @@
 import CMempoolShims
+import Foundation
 import Testing
 
 @testable import MempoolCore
@@ -54,6 +55,22 @@ import Testing
         try demand(pool.segments.newest == pool.pointee.first, "reserved more after a refused record")
         mp_system_fail_every(0)
         try demand(pool.segments.allocateRecord(200_000) != nil, "refused for ever")
+      }
+    }
+  }
+
+  /// Where records fill their own range they take pages, and whoever takes pages gives back what stayed idle, of records, too.
+  @Test func aRecordTakesPagesWhileOthersStayIdle() async {
+    await #expect(processExitsWith: .success) {
+      Faults.report {
+        alarm(30)
+        var options = PoolOptions()
+        options.backing = .elastic(reserve: 8 << 20)
+        options.purgeDelayMilliseconds = 0
+        let pool = try MemoryPoolPointer.create(options)
+        pool.deallocate(pool.allocate(200_000))
+        for number in 0..<300 { try demand(pool.segments.allocateRecord(20_000) != nil, "record \(number)") }
+        try demand(pool.checkInvariants(), "broken")
       }
     }
   }

@@ -137,8 +137,10 @@ extension UnsafeMutablePointer where Pointee == MetadataArena {
 // MARK: Giving back
 
 extension UnsafeMutablePointer where Pointee == MetadataArena {
-  /// The same as ``sweep()``, if much stayed idle since the last call.
+  /// The same as ``sweep()``, if much stayed idle since the last call. Nothing, when the caller is about to get pages for the arena itself: it
+  /// has the lock.
   func sweepWhatStayedIdle() {
+    if mutex.isHeldByThisThread { return }
     let stayed = min(idleLow.loadRelaxed(), idleBytes.loadRelaxed())
     if stayed > MetadataArena.idleFloor { sweep() }
     mutex.lock()
