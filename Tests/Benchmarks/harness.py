@@ -24,7 +24,7 @@ def load(name):
 
 
 suite, curves = load("suite"), load("curves")
-from harness import idle, paths, real, report, running  # noqa: E402
+from harness import allocators, idle, paths, real, report, running  # noqa: E402
 
 NAMES = ["glibc", "mimalloc", "mempool"]
 PEERS = [types.SimpleNamespace(name=name, library="", version="") for name in NAMES]
@@ -189,7 +189,7 @@ class AtRest(unittest.TestCase):
 
     def test_a_program_of_one_thread_has_no_other(self):
         running.build()
-        glibc = types.SimpleNamespace(name="glibc", library="", witness=None, owns=lambda path: True)
+        glibc = types.SimpleNamespace(name="glibc", library="", witness=None, owns=lambda path: True, settings={})
         for mode, threads, most in (("own", 1, 1), ("own", 2, 3), ("exited", 1, 2), ("blocked", 1, 2)):
             told = running.run_workload(glibc, "after-burst", ["--mode", mode, "--threads", threads, "--scale", 0.001])
             self.assertEqual(told["threads"], threads)
@@ -213,6 +213,17 @@ class Servers(unittest.TestCase):
             clock.unlink()
             with self.assertRaises(running.Failed):
                 real.server_seconds(clock)
+
+
+class Settings(unittest.TestCase):
+    def test_ours_with_a_setting(self):
+        ours, hardened = allocators.find("mempool"), allocators.find("level-2=MEMPOOL_HARDEN=2")
+        self.assertEqual((hardened.name, hardened.library, hardened.settings), ("level-2", ours.library, {"MEMPOOL_HARDEN": "2"}))
+        self.assertEqual(ours.settings, {})
+        told = {}
+        for one in ours, hardened:
+            told[one.name] = running.measure(one, ["sh", "-c", "echo $MEMPOOL_HARDEN"])[1].strip()
+        self.assertEqual(told, {"mempool": "", "level-2": "2"})
 
 
 class Growth(unittest.TestCase):
