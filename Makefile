@@ -38,7 +38,7 @@ STAGE := $(CURDIR)/.build-stage
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run test install stage libraries command model stress soak fuzz bench curves bench-original programs format lint clean ground
+.PHONY: help run test package install stage libraries command model stress soak fuzz bench curves bench-original programs format lint clean ground
 
 help: ## Print this
 	@echo 'Mempool: a concurrent memory-allocator runtime. Goals:'
@@ -61,8 +61,11 @@ help: ## Print this
 run: libraries ## Run redis-server on Mempool and on the system's malloc, side by side
 	@scripts/compare-redis --library $(INTERPOSER)/stage/libmempool-malloc.so
 
-test: ground ## Run all tests but the real programs (make programs) and the long stress runs (make stress)
+test: ground ## Run all tests but those of make package, the real programs (make programs) and the long stress runs (make stress)
 	@SWIFT='$(SWIFT)' LIMIT='$(LIMIT)' scripts/run-tests '$(STAGE)' '$(TESTS)'
+
+package: ground stage ## Test what is built from the package besides: as a dependency, its documentation, libraries for valgrind
+	@MEMPOOL_PREFIX='$(STAGE)' scripts/run-suites Valgrind Dependent Documentation
 
 programs: libraries ## Run real programs on Mempool and compare their output with the system's malloc
 	@Tests/RealPrograms/run --library $(INTERPOSER)/stage/libmempool-malloc.so $(PROGRAM)

@@ -42,7 +42,7 @@ import Testing
   /// Inputs of plain chance, others each time.
   @Test(arguments: Fuzz.allCases) func chance(driver: Fuzz) throws {
     var state = UInt64.random(in: 1...UInt64.max)
-    for number in 0..<100 {
+    for number in 0..<40 {
       let seed = state
       let input =
         [driver.firstByte(level: driver.hasLevels ? number % 4 : 0)]
