@@ -60,6 +60,7 @@ let scenarios: [any Scenario.Type] = [
   CompactChurn.self,
   PoolLifecycle.self,
   LockedBufferPools.self,
+  ContextTrees.self,
   ForkUnderLoad.self,
   Idle.self,
   Refused.self,

@@ -32,7 +32,9 @@ struct FamilyRow: Codable, Equatable {
 
 /// The families, by name.
 enum Families {
-  static var all: [any FamilyBenchmark.Type] { [BufferPoolBenchmark.self, CompactPoolBenchmark.self] }
+  static var all: [any FamilyBenchmark.Type] {
+    [BufferPoolBenchmark.self, CompactPoolBenchmark.self, ContextBenchmark.self]
+  }
 
   static var names: String { all.map { $0.name }.joined(separator: ", ") }
 
