@@ -13,6 +13,8 @@ let faceSettings: [SwiftSetting] = [
   .swiftLanguageMode(.v6),
   .enableUpcomingFeature("MemberImportVisibility"),
   .enableUpcomingFeature("ExistentialAny"),
+  // Handles of contexts do not escape: their functions say on what they depend.
+  .enableExperimentalFeature("Lifetimes"),
   .strictMemorySafety(),
 ]
 

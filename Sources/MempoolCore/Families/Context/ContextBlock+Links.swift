@@ -95,6 +95,25 @@ extension UnsafeMutablePointer where Pointee == ContextBlock {
     }
   }
 
+  /// The newest child of a name. O(children).
+  public func child(named text: UnsafePointer<CChar>) -> ContextPointer? {
+    var child = pointee.child
+    while let here = child {
+      if !here.isReference, let name = here.name, Self.isSame(name, text) { return here }
+      child = here.pointee.next
+    }
+    return nil
+  }
+
+  private static func isSame(_ left: UnsafePointer<CChar>, _ right: UnsafePointer<CChar>) -> Bool {
+    var index = 0
+    while left[index] == right[index] {
+      if left[index] == 0 { return true }
+      index += 1
+    }
+    return false
+  }
+
   /// Moves the block, with what hangs below it, to another parent, or makes it a root. Without effect while it is being freed, and on
   /// itself. O(1), but O(blocks below it) where one of the two trees has a limit. May exceed a limit.
   public func move(to parent: ContextPointer?) {

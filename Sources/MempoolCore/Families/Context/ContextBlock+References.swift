@@ -79,12 +79,17 @@ extension UnsafeMutablePointer where Pointee == ContextBlock {
     return nil
   }
 
-  /// Takes away what `owner` has of this block: its reference, or, when it is the parent, the block itself, which is freed, or moves to its newest
-  /// referrer. False when it is neither, or a destructor refuses.
+  /// Takes away what `owner` has of this block: its reference, or, when it is the parent, the block itself, as ``leaveParent(at:)`` does. False when it
+  /// is neither, or a destructor refuses.
   public func unlink(from owner: ContextPointer?, at location: UnsafePointer<CChar>?) -> Bool {
     let owner = owner ?? ContextProcess.tracker
     if let reference = reference(from: owner) { return reference.free(at: location) }
-    if pointee.parent != owner { return false }
+    return pointee.parent == owner && leaveParent(at: location)
+  }
+
+  /// Frees the block, or, when there are references to it, moves it to its newest referrer. False when a destructor refuses.
+  @discardableResult
+  public func leaveParent(at location: UnsafePointer<CChar>?) -> Bool {
     while let newest = newestReference {
       let heir = newest.pointee.parent
       if !newest.free(at: location) { return false }

@@ -28,6 +28,8 @@ public struct ContextBlock {
 
   /// No block is larger.
   public static var largest: UInt { 1 << 46 }
+  /// Nor a pool.
+  public static var largestPool: UInt { ContextPool.largest }
 
   /// Bits of ``ContextBlock/bits``, above the size.
   enum Mark {
