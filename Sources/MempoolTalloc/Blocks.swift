@@ -16,7 +16,7 @@ func block(_ payload: UnsafeRawPointer?) -> ContextPointer? {
 
 @inline(__always)
 func make(_ context: UnsafeRawPointer?, _ size: UInt, _ name: UnsafePointer<CChar>?) -> UnsafeMutableRawPointer? {
-  guard size < refused else { return nil }
+  guard size < refused else { return ContextPointer.refuse()?.payload }
   return ContextPointer.allocate(size, under: block(context), name: name, isStrict: true)?.payload
 }
 
@@ -94,7 +94,7 @@ private func zeroed(_ payload: UnsafeMutableRawPointer?, _ size: UInt) -> Unsafe
     _ = tallocUnlink(context, pointer)
     return nil
   }
-  guard size < refused else { return nil }
+  guard size < refused else { return ContextPointer.refuse()?.payload }
   guard let pointer else { return make(context, size, name) }
   return ContextPointer(payload: pointer).reallocate(size, name: name)?.payload
 }

@@ -39,14 +39,14 @@ func aValuePastItsOwner() throws {
 }
 
 func aBufferPastItsScope(_ session: PoolContext.Node) throws {
-  var bytes = try session.allocate(repeating: UInt8(0), count: 1)  // error: lifetime-dependent variable 'bytes' escapes its scope
+  var bytes = try session.allocate(repeating: 0, count: 1)  // error: lifetime-dependent variable 'bytes' escapes its scope
   try session.withChild { child in
-    bytes = try child.allocate(repeating: UInt8(0), count: 10)
+    bytes = try child.allocate(repeating: 0, count: 10)
   }
   bytes[0] = 1
 }
 
-func byAnInoutArgument(_ kept: inout PoolContext.Node, _ tree: borrowing PoolContext) throws {  // error: lifetime-dependent variable 'kept' escapes its scope
+func byInout(_ kept: inout PoolContext.Node, _ tree: borrowing PoolContext) throws {  // error: lifetime-dependent
   kept = try tree.makeChild()
 }
 

@@ -217,6 +217,30 @@ import Testing
     }
   }
 
+  @Test("a plain pool's blocks are not looked at when it goes: O(1), however many")
+  func plainPoolsInOneStep() {
+    let top = make(0)
+    let pool = makePool(64 << 10, top)
+    let blocks = (0..<500).map { _ in make(32, pool) }
+    // Who looked at one would find that it is none.
+    for block in blocks { UnsafeMutableRawPointer(block).initializeMemory(as: UInt8.self, repeating: 0, count: 96) }
+    #expect(pool.free(at: nil))
+    #expect(top.totalBlocks == 1 && top.checkInvariants())
+    top.free(at: nil)
+  }
+
+  @Test("statistics are of a subtree")
+  func subtrees() {
+    let top = make(5), left = make(7, top), right = makePool(1000, top)
+    _ = (make(1, left), make(2, right), make(3, right))
+    let (whole, of, pooled) = (top.statistics(), left.statistics(), right.statistics())
+    #expect(whole.blocks == 6 && whole.requestedBytes == 18 && whole.pools == 1 && whole.pooledBlocks == 2)
+    #expect(of.blocks == 2 && of.requestedBytes == 8 && of.systemBytes == 8 + 2 * 64 && of.pools == 0)
+    #expect(pooled.blocks == 3 && pooled.requestedBytes == 5 && pooled.systemBytes == 64 + 80 + 1000)
+    #expect(whole.systemBytes == 5 + 64 + of.systemBytes + pooled.systemBytes)
+    top.free(at: nil)
+  }
+
   @Test("an empty pool is all free again, and plain")
   func emptyPools() {
     let pool = makePool(1024)

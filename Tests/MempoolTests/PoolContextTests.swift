@@ -269,6 +269,31 @@ private struct Aligned: BitwiseCopyable {
     #expect(done.isSet)
   }
 
+  @Test func leaksAreReportedAtExit() async {
+    let result = await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) {
+      try PoolContext.reportLeaksAtExit()
+      try PoolContext.reportLeaksAtExit()
+      do {
+        let tree = try PoolContext(named: "freed")
+        _ = try tree.makeChild()
+      }
+      let tree = try PoolContext(named: "left")
+      try tree.use { _ = try $0.makeChild(named: "child").allocate(repeating: UInt8(0), count: 10) }
+      Kept.tree = consume tree
+    }
+    let text = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
+    #expect(
+      text.contains(
+        """
+        mempool: contexts left at exit: 3 blocks
+        all contexts 0
+          left 0
+            child 0
+              UInt8 10
+
+        """), "\(text)")
+  }
+
   @Test func twoChangesAtOnce() async {
     func expect(_ result: ExitTest.Result?) {
       let text = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
@@ -293,6 +318,11 @@ private struct Aligned: BitwiseCopyable {
         change(&list.value)
       })
   }
+}
+
+/// What outlives its function.
+private enum Kept {
+  nonisolated(unsafe) static var tree: PoolContext?
 }
 
 /// Something that was done, on any thread.

@@ -1,4 +1,5 @@
 // What the original gets wrong, by the numbers of Tests/README.md: linked with this library.
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,6 +48,21 @@ int main(void) {
   for (int i = 1; i < 2000000; i++) last = talloc_new(last);
   CHECK(talloc_total_blocks(top) == 2000000);
   CHECK(talloc_free(top) == 0);
+
+  // X12: a format that cannot be written leaves the string and says EILSEQ; without memory the string is as it was, too, and errno is ENOMEM.
+  char *text = talloc_strdup(NULL, "kept");
+  errno = 0;
+  CHECK(talloc_asprintf_append(text, "%ls", L"\x7fffffff") == text && errno == EILSEQ && !strcmp(text, "kept"));
+  CHECK(talloc_asprintf_append_buffer(text, "%ls", L"\x7fffffff") == text && errno == EILSEQ);
+  errno = 0;
+  CHECK(talloc_asprintf_append(text, "%s", "") == text && errno == 0);
+  CHECK(talloc_set_memlimit(text, 1) == 0);
+  CHECK(talloc_asprintf_append(text, "%s", " and longer") == NULL && errno == ENOMEM && !strcmp(text, "kept"));
+  errno = 0;
+  CHECK(talloc_strdup_append(text, " and longer") == NULL && errno == ENOMEM && !strcmp(text, "kept"));
+  errno = 0;
+  CHECK(talloc_size(NULL, 0x10000000) == NULL && errno == ENOMEM);
+  CHECK(talloc_free(text) == 0);
 
   // X14
   talloc_enable_null_tracking();

@@ -79,8 +79,9 @@ extension UnsafeMutablePointer where Pointee == ContextBlock {
     pointee.tail = 0
   }
 
+  /// Nil, with errno ENOMEM.
   @inline(never)
-  static func refuse() -> ContextPointer? {
+  public static func refuse() -> ContextPointer? {
     mp_errno_set(Int32(MP_ENOMEM))
     return nil
   }
