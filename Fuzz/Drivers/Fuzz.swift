@@ -1,5 +1,6 @@
-/// What the fuzzer and the replay of its corpus call: an input's first byte says which driver reads the rest, and, for a pool of its
-/// own, how hardened that is.
+/// What the fuzzer and the replay of its corpus call: an input's first byte says which driver reads the rest in its low six bits, and
+/// how hardened that one's pool is, if it is a pool of its own, in the two above. A new driver comes last, so that all inputs stay
+/// what they are.
 ///
 /// A driver makes calls as the input says, each of them one that a caller may make, and compares what comes of it with a plain
 /// model. Nothing of it stays.
@@ -7,14 +8,16 @@ public enum Fuzz: UInt8, CaseIterable, Sendable {
   case poolInBuffer, densePool, fixedPool, elasticPool, sharedPool, cache, bitmap, hintedBitmap, environment, options
   case bufferPool, compact
 
-  /// Which driver reads an input that begins with this byte.
-  public init(firstByte: UInt8) { self = Self.allCases[Int(firstByte) % Self.allCases.count] }
+  private static let levelShift: UInt8 = 6
+
+  /// Which driver reads an input that begins with this byte; nil if there is none.
+  public init?(firstByte: UInt8) { self.init(rawValue: firstByte & (1 << Self.levelShift - 1)) }
 
   /// The level of hardening of a pool, 0…3, in an input that begins with this byte.
-  public static func level(firstByte: UInt8) -> Int { Int(firstByte) / allCases.count % 4 }
+  public static func level(firstByte: UInt8) -> Int { Int(firstByte >> levelShift) }
 
   /// Which byte an input of this driver, for a pool of this level, begins with.
-  public func firstByte(level: Int) -> UInt8 { UInt8(Int(rawValue) + level * Self.allCases.count) }
+  public func firstByte(level: Int) -> UInt8 { rawValue | UInt8(level) << Self.levelShift }
 
   /// Whether the driver makes a pool of its own, of any level.
   public var hasLevels: Bool {
@@ -24,15 +27,21 @@ public enum Fuzz: UInt8, CaseIterable, Sendable {
     }
   }
 
-  /// Nil, or what was wrong.
-  public static func run(_ bytes: UnsafeBufferPointer<UInt8>) -> String? {
-    guard let first = bytes.first else { return nil }
-    let driver = Fuzz(firstByte: first)
+  /// What came of an input.
+  public enum Outcome: Equatable {
+    case agreed
+    case wrong(String)
+    /// It is empty, or there is no such driver.
+    case unread
+  }
+
+  public static func run(_ bytes: UnsafeBufferPointer<UInt8>) -> Outcome {
+    guard let first = bytes.first, let driver = Fuzz(firstByte: first) else { return .unread }
     do {
       try driver.run(Input(UnsafeBufferPointer(rebasing: bytes.dropFirst())), level: level(firstByte: first))
-      return nil
+      return .agreed
     } catch {
-      return "\(driver): \(error)"
+      return .wrong("\(driver): \(error)")
     }
   }
 
@@ -51,9 +60,12 @@ public enum Fuzz: UInt8, CaseIterable, Sendable {
   }
 }
 
-/// The name under which libFuzzer looks for it.
+/// The name under which libFuzzer looks for it. An input that it answers with -1 is not kept.
 @c(LLVMFuzzerTestOneInput)
 public func fuzzOneInput(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
-  if let wrong = Fuzz.run(UnsafeBufferPointer(start: bytes, count: count)) { fatalError(wrong) }
-  return 0
+  switch Fuzz.run(UnsafeBufferPointer(start: bytes, count: count)) {
+  case .agreed: 0
+  case .unread: -1
+  case .wrong(let what): fatalError(what)
+  }
 }

@@ -119,12 +119,12 @@ extension CompactOptions {
       MP_COMPACT_FILE | MP_COMPACT_MOVABLE | MP_COMPACT_ALIGN8 | MP_COMPACT_ALIGN16 | MP_COMPACT_REFUSE_LIVE
     guard options.flags & ~known == 0 else { return nil }
     func has(_ flag: UInt32) -> Bool { options.flags & flag != 0 }
-    if has(MP_COMPACT_FILE) { backing = .file(window: UInt(options.window)) }
+    if has(MP_COMPACT_FILE) { backing = .file(window: UInt(bitPattern: options.window)) }
     isMovable = has(MP_COMPACT_MOVABLE)
     alignment = has(MP_COMPACT_ALIGN16) ? 16 : has(MP_COMPACT_ALIGN8) ? 8 : 4
     refusesLiveObjects = has(MP_COMPACT_REFUSE_LIVE)
     shardCount = UInt(options.shards)
-    byteLimit = UInt(options.limit)
+    byteLimit = UInt(bitPattern: options.limit)
     reservePages = options.reserve_pages == 0 ? nil : UInt(max(options.reserve_pages, 0))
   }
 }

@@ -145,6 +145,16 @@ static void errors(void) {
   mp_compact_destroy(pool);
   options.shards = 65;
   CHECK(!mp_compact_new_in(NULL, &options) && errno == EINVAL);
+  // More than any size can be, also as a signed number.
+  options.shards = 0;
+  options.limit = SIZE_MAX;
+  errno = 0;
+  CHECK(!mp_compact_new_in(NULL, &options) && errno == EINVAL);
+  options.limit = 0;
+  options.window = SIZE_MAX;
+  options.flags = MP_COMPACT_FILE;
+  CHECK((pool = mp_compact_new_in(NULL, &options)) != NULL && mp_compact_alloc(pool, 100, 0, &handle) == 0);
+  mp_compact_destroy(pool);
 
   mp_pool_t *memory = mp_pool_new(NULL);
   CHECK((pool = mp_compact_new_in(memory, NULL)) != NULL && mp_compact_alloc(pool, 100, 0, &handle) == 0);
