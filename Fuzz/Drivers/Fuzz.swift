@@ -6,7 +6,7 @@
 /// model. Nothing of it stays.
 public enum Fuzz: UInt8, CaseIterable, Sendable {
   case poolInBuffer, densePool, fixedPool, elasticPool, sharedPool, cache, bitmap, hintedBitmap, environment, options
-  case bufferPool, compact
+  case bufferPool, compact, context
 
   private static let levelShift: UInt8 = 6
 
@@ -56,6 +56,7 @@ public enum Fuzz: UInt8, CaseIterable, Sendable {
     case .options: try OptionsDriver.run(input)
     case .bufferPool: try BufferPoolDriver.run(input)
     case .compact: try CompactDriver.run(input)
+    case .context: try ContextDriver.run(input)
     }
   }
 }

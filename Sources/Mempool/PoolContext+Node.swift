@@ -32,9 +32,8 @@ extension PoolContext.Node {
   }
 
   /// Makes a context below this one whose name is made when the program runs: the name is copied, into a block of its own.
-  @_disfavoredOverload
   @_lifetime(copy self)
-  public func makeChild(named name: String) throws(PoolError) -> Self {
+  public func makeChild(copyingName name: String) throws(PoolError) -> Self {
     let child = unsafe try ContextPointer.make(nil, nil, under: block)
     guard unsafe child.copyName(name) else {
       unsafe child.leaveParent(at: nil)

@@ -39,7 +39,7 @@ func aValuePastItsOwner() throws {
 }
 
 func aBufferPastItsScope(_ session: PoolContext.Node) throws {
-  var bytes = try session.allocate(repeating: 0, count: 1)  // error: lifetime-dependent variable 'bytes' escapes its scope
+  var bytes = try session.allocate(repeating: 0, count: 1)  // error: lifetime-dependent variable
   try session.withChild { child in
     bytes = try child.allocate(repeating: 0, count: 10)
   }

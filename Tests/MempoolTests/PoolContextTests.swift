@@ -21,6 +21,8 @@ private struct Traced: ~Copyable {
   deinit { trace.names.append(name) }
 }
 
+private struct Nothing: BitwiseCopyable {}
+
 private struct Aligned: BitwiseCopyable {
   var wide: SIMD16<Float>
 }
@@ -62,7 +64,8 @@ private struct Aligned: BitwiseCopyable {
     #expect(unsafe UInt(bitPattern: wide.pointer) % UInt(MemoryLayout<Aligned>.alignment) == 0)
   }
 
-  @Test func buffers() throws {
+  @Test("X7: buffers, also of elements without bytes")
+  func buffers() throws {
     let tree = try PoolContext()
     let node = tree.node
     let squares = try node.allocate(copying: (0..<100).lazy.map { $0 * $0 })
@@ -71,12 +74,23 @@ private struct Aligned: BitwiseCopyable {
     #expect(squares[7] == -1)
     #expect(try node.allocate(repeating: UInt8(3), count: 1 << 20)[1 << 19] == 3)
     #expect(try node.allocate(repeating: 0, count: 0).count == 0)
+    #expect(try node.allocate(repeating: Nothing(), count: 1000).count == 1000)
     // No cap of 256 MiB.
     #expect(try node.allocate(repeating: UInt64(1), count: 40 << 20)[(40 << 20) - 1] == 1)
-    do {
-      _ = try node.allocate(repeating: 0, count: .max)
-      Issue.record("nobody has as many")
-    } catch { #expect(error == .invalidArgument) }
+  }
+
+  @Test("X12: what cannot be is told from having no memory, and nothing is lost by either")
+  func errors() throws {
+    let tree = try PoolContext()
+    let node = tree.node
+    let list = try node.allocate([1, 2, 3])
+    try node.setLimit(.bytes(1))
+    for count in [-1, .max] {
+      #expect(throws: PoolError.invalidArgument) { try tree.use { _ = try $0.allocate(repeating: 0, count: count) } }
+    }
+    #expect(throws: PoolError.outOfMemory) { try tree.use { _ = try $0.allocate(repeating: 0, count: 1) } }
+    #expect(throws: PoolError.outOfMemory) { try tree.use { _ = try $0.makeChild(copyingName: "child \(1)") } }
+    #expect(list.value == [1, 2, 3] && tree.statistics().blocks == 2)
   }
 
   @Test func aScopeFreesWhatWasMadeInIt() throws {
@@ -216,7 +230,7 @@ private struct Aligned: BitwiseCopyable {
 
   @Test func reports() throws {
     let tree = try PoolContext(named: "tree")
-    let child = try tree.node.makeChild(named: "child \(1)")
+    let child = try tree.node.makeChild(copyingName: "child \(1)")
     _ = try child.allocate("text")
     _ = try child.allocate(repeating: 1.5, count: 2)
     _ = try tree.pool(byteCount: .bytes(100), named: "pool").refer(to: child)
@@ -280,6 +294,7 @@ private struct Aligned: BitwiseCopyable {
       let tree = try PoolContext(named: "left")
       try tree.use { _ = try $0.makeChild(named: "child").allocate(repeating: UInt8(0), count: 10) }
       Kept.tree = consume tree
+      exit(0)
     }
     let text = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
     #expect(
