@@ -8,6 +8,8 @@ struct ContextWorkload {
     case mempool
     /// As the drop-in library makes them: each block of a pool is looked at when it is freed.
     case strict = "mempool, strict"
+    /// By way of libtalloc's own functions.
+    case dropIn = "mempool, as libtalloc"
     case libtalloc
     /// malloc and free of as many objects.
     case libc
@@ -24,8 +26,14 @@ struct ContextWorkload {
   /// Nil where the subject is not installed.
   init?(_ subject: Subject) {
     self.subject = subject
-    talloc = subject == .libtalloc ? .shared : nil
-    if subject == .libtalloc, talloc == nil { return nil }
+    switch subject {
+    case .libtalloc: talloc = .installed
+    case .dropIn: talloc = .dropIn
+    case .mempool, .strict, .libc:
+      talloc = nil
+      return
+    }
+    if talloc == nil { return nil }
   }
 
   static func nanoseconds(_ body: () -> Void) -> Double {
@@ -38,7 +46,7 @@ struct ContextWorkload {
   func tree() -> Double {
     switch subject {
     case .mempool, .strict: contexts { ContextPointer.allocate(0, under: nil, isStrict: $0) }
-    case .libtalloc: talloc.map { talloc in with(talloc) { talloc.named(nil, 0, talloc.name) } } ?? 0
+    case .libtalloc, .dropIn: talloc.map { talloc in with(talloc) { talloc.named(nil, 0, talloc.name) } } ?? 0
     case .libc: system()
     }
   }
@@ -49,7 +57,7 @@ struct ContextWorkload {
     return switch subject {
     case .mempool, .strict:
       contexts { ContextPointer.allocatePool(0, capacity: UInt(capacity), under: nil, isStrict: $0) }
-    case .libtalloc: talloc.map { talloc in with(talloc) { talloc.pool(nil, capacity) } } ?? 0
+    case .libtalloc, .dropIn: talloc.map { talloc in with(talloc) { talloc.pool(nil, capacity) } } ?? 0
     case .libc: system()
     }
   }
@@ -96,7 +104,7 @@ struct ContextWorkload {
     }
   }
 
-  /// The installed libtalloc.
+  /// A library with libtalloc's functions.
   private struct Talloc {
     typealias Make = @convention(c) (UnsafeMutableRawPointer?, Int) -> UnsafeMutableRawPointer?
     typealias Named =
@@ -108,10 +116,15 @@ struct ContextWorkload {
     let release: Free
     let name: UnsafePointer<CChar>
 
-    nonisolated(unsafe) static let shared = Talloc()
+    nonisolated(unsafe) static let installed = Talloc("libtalloc.so.2")
+    nonisolated(unsafe) static let dropIn: Talloc? = {
+      let executable = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
+      let places = LibraryLocation.candidates(executable: executable, "libmempool-talloc.so")
+      return places.first { access($0.path, R_OK) == 0 }.flatMap { Talloc($0.path) }
+    }()
 
-    private init?() {
-      guard let library = dlopen("libtalloc.so.2", RTLD_NOW), let pool = dlsym(library, "talloc_pool"),
+    private init?(_ path: String) {
+      guard let library = dlopen(path, RTLD_NOW | RTLD_LOCAL), let pool = dlsym(library, "talloc_pool"),
         let named = dlsym(library, "talloc_named_const"), let release = dlsym(library, "_talloc_free"),
         let name = strdup("bench")
       else { return nil }
