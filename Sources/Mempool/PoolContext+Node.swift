@@ -58,6 +58,7 @@ extension PoolContext.Node {
   /// - Parameters:
   ///   - name: For reports.
   ///   - pool: Bytes of a pool of its own; nil: none.
+  ///   - body: Gets the context, and keeps nothing of it.
   /// - Throws: What `body` throws, or ``PoolError``.
   public func withChild<Result: ~Copyable>(
     named name: StaticString? = nil, pool: ByteCount? = nil, _ body: (Self) throws -> Result

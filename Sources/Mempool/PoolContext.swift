@@ -141,6 +141,7 @@ extension PoolContext {
 /// - Parameters:
 ///   - pool: Bytes of the pool. What does not fit is taken elsewhere, and freed likewise.
 ///   - name: For reports.
+///   - body: Gets the context, and keeps nothing of it.
 /// - Throws: What `body` throws, or ``PoolError``.
 public func withContext<Result: ~Copyable>(
   pool: ByteCount, named name: StaticString? = nil, _ body: (PoolContext.Node) throws -> Result
