@@ -21,9 +21,10 @@ VALGRIND ?=
 
 # make model: FULL=1 explores further.
 FULL ?=
-# make soak: how long. make fuzz: KEEP=1 replaces the corpus by what was found.
+# make soak: how long. make fuzz: KEEP=1 replaces the corpus by what was found; which driver alone.
 HOURS ?= 8
 KEEP ?=
+DRIVER ?=
 
 comma := ,
 # Sets of flags that would overwrite each other's objects keep apart: .build is for `swift build` by hand.
@@ -50,8 +51,9 @@ help: ## Print this
 	@echo '                 make stress ($(SECONDS) seconds of $(SCENARIO), SANITIZE=$(SANITIZE))'
 	@echo '  FULL=1         make model: explores further'
 	@echo '  HOURS=n        make soak ($(HOURS); a fraction will do)'
-	@echo '  SECONDS=n KEEP=1'
-	@echo '                 make fuzz ($(SECONDS) seconds); KEEP=1: the corpus of the tests is made anew'
+	@echo '  SECONDS=n KEEP=1 DRIVER=name'
+	@echo '                 make fuzz ($(SECONDS) seconds); KEEP=1: the corpus of the tests is made anew;'
+	@echo '                 DRIVER: only that one (Fuzz/Drivers/Fuzz.swift)'
 	@echo '  PROGRAM=name   make programs: only that one (Tests/RealPrograms/run --list)'
 	@echo '  QUICK=1 BENCH="options"'
 	@echo '                 make bench, make curves: roughly; and options for Benchmarks/suite or curves (--help)'
@@ -77,7 +79,7 @@ soak: ground ## Run the stress scenarios for HOURS, plain and under each sanitiz
 	@SWIFT='$(SWIFT)' scripts/soak $(HOURS) $(if $(THREADS),--threads $(THREADS))
 
 fuzz: ground ## Fuzz every type that takes a caller's input, for SECONDS
-	@SWIFT='$(SWIFT)' scripts/fuzz $(SECONDS) $(if $(KEEP),--keep)
+	@SWIFT='$(SWIFT)' scripts/fuzz $(SECONDS) $(if $(KEEP),--keep) $(if $(DRIVER),--driver $(DRIVER))
 
 bench: libraries ## Run the benchmark suite on six allocators (Benchmarks/README.md; 50 minutes; QUICK=1: 3 minutes)
 	@scripts/need python3

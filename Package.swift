@@ -73,7 +73,10 @@ let package = Package(
       exclude: ["include", "header.c", "exports.txt"],
       swiftSettings: engineSettings
     ),
-    .target(name: "CMempoolMalloc", path: "Sources/MempoolMalloc/System"),
+    .target(
+      name: "CMempoolMalloc", path: "Sources/MempoolMalloc/System",
+      cSettings: [.define("MP_INTERPOSER", .when(traits: ["Interposer"]))]
+    ),
     .target(
       name: "MempoolMalloc",
       dependencies: ["CMempoolMalloc", "MempoolCore"],
@@ -104,8 +107,8 @@ let package = Package(
       swiftSettings: toolSettings
     ),
     .target(
-      name: "FuzzDrivers", dependencies: ["CMempool", "CMempoolHeaders", "MempoolCore"], path: "Fuzz/Drivers",
-      swiftSettings: toolSettings
+      name: "FuzzDrivers", dependencies: ["CMempool", "CMempoolHeaders", "Mempool", "MempoolCore", "MempoolMalloc"],
+      path: "Fuzz/Drivers", swiftSettings: toolSettings
     ),
     .testTarget(name: "FuzzTests", dependencies: ["FuzzDrivers"], exclude: ["corpus.txt"], swiftSettings: toolSettings),
     .testTarget(name: "MempoolCoreTests", dependencies: ["MempoolCore"], swiftSettings: toolSettings),

@@ -24,8 +24,10 @@ def ours_among(names):
 
 
 class Allocator:
-    def __init__(self, name, library, version):
+    def __init__(self, name, library, version, settings=None):
         self.name, self.library, self.version = name, str(library or ""), version
+        # Variables of the environment that it runs with.
+        self.settings = settings or {}
         # What dladdr says of malloc when this allocator is the one in use.
         self.witness = os.path.realpath(library) if library else None
 
@@ -47,8 +49,12 @@ def package_version(package):
 
 
 def find(specification):
-    """An allocator by its name, or NAME=PATH for any other library that has malloc."""
+    """An allocator by its name, NAME=PATH for any other library that has malloc, or NAME=MEMPOOL_…=VALUE for this one with that setting."""
     name, _, path = specification.partition("=")
+    variable, _, value = path.partition("=")
+    if variable.startswith("MEMPOOL_") and value:
+        ours = find(OURS)
+        return Allocator(name, ours.library, f"{ours.version}, {path}", {variable: value})
     if path:
         if not os.path.isfile(path):
             raise Complaint(f"no library at {path}; --allocators takes NAME=PATH")
@@ -60,7 +66,7 @@ def find(specification):
             raise Complaint(f"no library at {OUR_LIBRARY}: build it with make libraries")
         return Allocator(name, OUR_LIBRARY, shell("git", "-C", str(ROOT), "describe", "--always", "--dirty"))
     if name not in PEERS:
-        raise Complaint(f"no allocator {name}; there are {', '.join(DEFAULT)}, or NAME=PATH for a library of your own")
+        raise Complaint(f"no allocator {name}; there are {', '.join(DEFAULT)}, NAME=PATH for a library of your own, or NAME=MEMPOOL_…=VALUE")
     package, file = PEERS[name]
     need(package)
     found = [line for line in shell("dpkg", "-L", package).splitlines() if line.endswith("/" + file)]

@@ -48,9 +48,10 @@ def measure(allocator, words, limit=120, folder=None, environment=None, library=
     """Runs a program; returns what measure.c says of it, and what it printed."""
     result = PROGRAMS / f"result.{os.getpid()}.{threading.get_ident()}"
     preload = allocator.library if library is None else library
+    environment = {**(environment or plain_environment()), **allocator.settings}
     command = [PROGRAMS / "measure", result, str(limit), preload, *map(str, words)]
     child = subprocess.Popen(
-        command, cwd=folder, env=environment or plain_environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
         output, errors = child.communicate()

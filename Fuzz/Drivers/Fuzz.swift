@@ -1,3 +1,5 @@
+import Glibc
+
 /// What the fuzzer and the replay of its corpus call: an input's first byte says which driver reads the rest in its low six bits, and
 /// how hardened that one's pool is, if it is a pool of its own, in the two above. A new driver comes last, so that all inputs stay
 /// what they are.
@@ -6,7 +8,7 @@
 /// model. Nothing of it stays.
 public enum Fuzz: UInt8, CaseIterable, Sendable {
   case poolInBuffer, densePool, fixedPool, elasticPool, sharedPool, cache, bitmap, hintedBitmap, environment, options
-  case bufferPool, compact, context
+  case bufferPool, compact, region, book, malloc, passThroughPool, fallbackPool, swiftFace, context
 
   private static let levelShift: UInt8 = 6
 
@@ -47,7 +49,7 @@ public enum Fuzz: UInt8, CaseIterable, Sendable {
 
   private func run(_ input: Input, level: Int) throws {
     switch self {
-    case .poolInBuffer, .densePool, .fixedPool, .elasticPool, .sharedPool:
+    case .poolInBuffer, .densePool, .fixedPool, .elasticPool, .sharedPool, .passThroughPool, .fallbackPool:
       try PoolDriver.run(input, self, level: hasLevels ? level : 0)
     case .cache: try CacheDriver.run(input)
     case .bitmap: try BitmapDriver.run(input)
@@ -56,15 +58,27 @@ public enum Fuzz: UInt8, CaseIterable, Sendable {
     case .options: try OptionsDriver.run(input)
     case .bufferPool: try BufferPoolDriver.run(input)
     case .compact: try CompactDriver.run(input)
+    case .region: try RegionDriver.run(input)
+    case .book: try BookDriver.run(input)
+    case .malloc: try MallocDriver.run(input)
+    case .swiftFace: try SwiftFaceDriver.run(input)
     case .context: try ContextDriver.run(input)
     }
   }
 }
 
+// The only driver whose inputs are read, if the environment names one.
+private let only: Fuzz? = {
+  guard let name = getenv("MEMPOOL_FUZZ_DRIVER").map({ String(cString: $0) }), !name.isEmpty else { return nil }
+  guard let driver = Fuzz.allCases.first(where: { "\($0)" == name }) else { fatalError("no driver: \(name)") }
+  return driver
+}()
+
 /// The name under which libFuzzer looks for it. An input that it answers with -1 is not kept.
 @c(LLVMFuzzerTestOneInput)
 public func fuzzOneInput(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
-  switch Fuzz.run(UnsafeBufferPointer(start: bytes, count: count)) {
+  if let only, let bytes, count > 0, Fuzz(firstByte: bytes[0]) != only { return -1 }
+  return switch Fuzz.run(UnsafeBufferPointer(start: bytes, count: count)) {
   case .agreed: 0
   case .unread: -1
   case .wrong(let what): fatalError(what)

@@ -17,7 +17,8 @@ struct PoolDriver {
   private var input: Input
   private var blocks = Blocks()
 
-  private var isUnbounded: Bool { kind == .elasticPool || kind == .sharedPool }
+  // Whether it has as much as anybody asks for.
+  private var isUnbounded: Bool { kind != .poolInBuffer && kind != .densePool && kind != .fixedPool }
 
   // Whether what is small is hardened, too.
   private var hardensSmall: Bool { level > 0 && kind != .densePool }
@@ -28,8 +29,9 @@ struct PoolDriver {
     options.flags = [0, MP_POOL_ZEROING, MP_POOL_CANARIES, MP_POOL_GUARDS][level]
     options.max_retries = Int(MP_NONE)
     options.size = bufferSize
-    // Of a large pool it takes longer than all the rest.
-    let isThorough = input.below(8) == 0 || (kind != .sharedPool && kind != .elasticPool)
+    // Of all others it takes longer than all the rest.
+    let isSmall = kind == .poolInBuffer || kind == .densePool || kind == .fixedPool
+    let isThorough = input.below(8) == 0 || isSmall
     if kind == .densePool { options.small_objects = MP_SMALL_DENSE }
     switch kind {
     case .poolInBuffer, .densePool:
@@ -40,6 +42,10 @@ struct PoolDriver {
       options.backing = MP_BACKING_BUFFER
       options.start = memory + lead
     case .fixedPool: options.backing = MP_BACKING_FIXED
+    case .fallbackPool:
+      options.backing = MP_BACKING_FIXED
+      options.exhaustion = MP_EXHAUSTION_SYSTEM
+    case .passThroughPool: options.backing = MP_BACKING_PASS_THROUGH
     default: options.backing = MP_BACKING_ELASTIC
     }
     var pool: OpaquePointer?

@@ -112,7 +112,8 @@ extension MemoryPool {
   public func allocate(byteCount: Int, alignment: Int = 8) throws(PoolError) -> UnsafeMutableRawPointer {
     guard byteCount >= 0 else { throw .invalidArgument }
     let pointer: UnsafeMutableRawPointer?
-    if alignment == 8 {
+    // A dense pool aligns no object to more than its size by itself.
+    if alignment == 8, byteCount >= 8 {
       unsafe pointer = unsafe core.allocate(UInt(bitPattern: byteCount))
     } else {
       guard Self.isAlignment(alignment) else { throw .invalidArgument }

@@ -5,32 +5,49 @@ import MempoolCore
 // The drop-in malloc: the names of libc's allocator, each a thin entry to the shared pool. Any thread may call any of them at
 // any time: before constructors have run, in a fork's child, in exit handlers. README.md has the rules that they keep.
 //
+// Without the trait Interposer they are functions of other names, which tests call beside libc's.
+//
 // The core sets ENOMEM when it has no memory, on a path that is not inlined.
 
 /// The symbol `malloc`. ISO C. `byteCount` may be 0: the object is distinct and can be freed. NULL and ENOMEM when there is no memory.
-@c @implementation public func mempool_malloc(_ byteCount: Int) -> UnsafeMutableRawPointer? {
+#if Interposer
+  @c @implementation
+#endif
+public func mempool_malloc(_ byteCount: Int) -> UnsafeMutableRawPointer? {
   MemoryPoolPointer.shared.allocate(UInt(bitPattern: byteCount), call: "malloc")
 }
 
 /// The symbol `free`. ISO C. Keeps errno. NULL is nothing to do; what is not a live object is reported and aborts.
-@c @implementation public func mempool_free(_ pointer: UnsafeMutableRawPointer?) {
+#if Interposer
+  @c @implementation
+#endif
+public func mempool_free(_ pointer: UnsafeMutableRawPointer?) {
   MemoryPoolPointer.shared.deallocate(pointer, call: "free")
 }
 
 /// ISO C. NULL and ENOMEM also when `count * byteCount` overflows.
-@c(calloc) public func mempoolCalloc(_ count: UInt, _ byteCount: UInt) -> UnsafeMutableRawPointer? {
+#if Interposer
+  @c(calloc)
+#endif
+public func mempoolCalloc(_ count: UInt, _ byteCount: UInt) -> UnsafeMutableRawPointer? {
   MemoryPoolPointer.shared.allocateZeroed(count: count, byteCount: byteCount, call: "calloc")
 }
 
 /// ISO C, and glibc where ISO C leaves it open: 0 bytes free `pointer` and return NULL. After a failure `pointer` is valid.
-@c(realloc) public func mempoolRealloc(
+#if Interposer
+  @c(realloc)
+#endif
+public func mempoolRealloc(
   _ pointer: UnsafeMutableRawPointer?, _ byteCount: UInt
 ) -> UnsafeMutableRawPointer? {
   reallocate(pointer, byteCount, call: "realloc")
 }
 
 /// BSD, glibc, POSIX 2024: realloc of `count * byteCount` bytes; NULL and ENOMEM, `pointer` untouched, on overflow.
-@c(reallocarray) public func mempoolReallocarray(
+#if Interposer
+  @c(reallocarray)
+#endif
+public func mempoolReallocarray(
   _ pointer: UnsafeMutableRawPointer?, _ count: UInt, _ byteCount: UInt
 ) -> UnsafeMutableRawPointer? {
   let (product, overflow) = count.multipliedReportingOverflow(by: byteCount)
@@ -38,7 +55,10 @@ import MempoolCore
 }
 
 /// BSD: realloc that frees `pointer` when it fails.
-@c(reallocf) public func mempoolReallocf(
+#if Interposer
+  @c(reallocf)
+#endif
+public func mempoolReallocf(
   _ pointer: UnsafeMutableRawPointer?, _ byteCount: UInt
 ) -> UnsafeMutableRawPointer? {
   let result = reallocate(pointer, byteCount, call: "reallocf")
@@ -49,7 +69,10 @@ import MempoolCore
 /// NetBSD: reallocarray of the object that `place` points to, which gets the new one's address; `place` need not be aligned.
 /// Returns 0, or ENOMEM, or EOVERFLOW when `count * byteCount` overflows; the object and the pointer to it are as they were
 /// then. No elements free the object and leave NULL. Leaves errno alone.
-@c(reallocarr) public func mempoolReallocarr(
+#if Interposer
+  @c(reallocarr)
+#endif
+public func mempoolReallocarr(
   _ place: UnsafeMutableRawPointer, _ count: UInt, _ byteCount: UInt
 ) -> Int32 {
   let (product, overflow) = count.multipliedReportingOverflow(by: byteCount)

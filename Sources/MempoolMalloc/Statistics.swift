@@ -14,14 +14,20 @@ import MempoolCore
 }
 
 /// glibc: statistics as text on standard error.
-@c(malloc_stats) public func mempoolMallocStats() {
+#if Interposer
+  @c(malloc_stats)
+#endif
+public func mempoolMallocStats() {
   MemoryPoolPointer.shared.statistics().write(.text, to: 2)
 }
 
 #if os(Linux)
   /// glibc 2.33: the same in glibc's terms. `uordblks + fordblks == arena`, as there; `keepcost` is what malloc_trim may
   /// give back.
-  @c(mallinfo2) public func mempoolMallinfo2() -> mallinfo2 {
+  #if Interposer
+    @c(mallinfo2)
+  #endif
+  public func mempoolMallinfo2() -> mallinfo2 {
     let statistics = MemoryPoolPointer.shared.statistics()
     // A snapshot while threads run need not add up: no difference goes below zero.
     let arena = statistics.committedBytes.minus(statistics.spanBytes)
@@ -38,7 +44,10 @@ import MempoolCore
   }
 
   /// SVID: mallinfo2 in ints. What does not fit is shown as INT_MAX; glibc's would wrap.
-  @c(mallinfo) public func mempoolMallinfo() -> mallinfo {
+  #if Interposer
+    @c(mallinfo)
+  #endif
+  public func mempoolMallinfo() -> mallinfo {
     let info = mempoolMallinfo2()
     var small: mallinfo = .init()
     small.arena = Int32(clamping: info.arena)
@@ -53,7 +62,10 @@ import MempoolCore
 
   /// glibc: statistics as XML, in the form of glibc's. 0, or EINVAL when `options` is not 0. This one uses stdio, and stdio
   /// may allocate.
-  @c(malloc_info) public func mempoolMallocInfo(_ options: Int32, _ stream: UnsafeMutablePointer<FILE>) -> Int32 {
+  #if Interposer
+    @c(malloc_info)
+  #endif
+  public func mempoolMallocInfo(_ options: Int32, _ stream: UnsafeMutablePointer<FILE>) -> Int32 {
     guard options == 0 else { return Int32(MP_EINVAL) }
     MemoryPoolPointer.shared.statistics().writeXML(to: stream)
     return 0

@@ -124,7 +124,7 @@ final class Run: @unchecked Sendable {  // what threads share is atomic or under
       progress?.show(self.scenario.name, elapsed: monotonicSeconds() - started, of: setting.seconds, operations)
     }
     roundOver.store(true, ordering: .relaxed)
-    let stuck = line.unfinished(after: 60 * Sanitizer.current.patience)
+    let stuck = stuckThreads(line)
     guard stuck.isEmpty else {
       threadsAreStuck = true
       fail("thread \(stuck.map(String.init).joined(separator: ", ")) did not come back: deadlock or endless loop")
@@ -136,6 +136,17 @@ final class Run: @unchecked Sendable {  // what threads share is atomic or under
       }
     }
     return true
+  }
+
+  /// Those that do not come back although the round is over, and nothing has been done for a minute. Where something is done, what they lack is
+  /// a processor: for ten minutes at most.
+  private func stuckThreads(_ line: StartLine) -> [Int] {
+    for _ in 0..<10 {
+      let before = operations
+      let stuck = line.unfinished(after: 60 * Sanitizer.current.patience)
+      if stuck.isEmpty || operations == before { return stuck }
+    }
+    return line.unfinished(after: 0)
   }
 
   private var operations: UInt64 { workers.reduce(0) { $0 + $1.operations.load(ordering: .relaxed) } }

@@ -83,12 +83,23 @@ static const struct {
 static const PoolCall *call;
 static void *(*makeWrong)(void);
 static const char *what;
+static int isRemote;
+static void *commitIn(void *p) {
+  call->call(p);
+  return NULL;
+}
 static void commit(void) {
   make();
   void *p = hide(makeWrong());
   // printf has a word of its own for NULL.
   EXPECT("%s(0x%lx): %s", call->name, (unsigned long)p, what);
-  call->call(p);
+  if (!isRemote) call->call(p);
+  pthread_t thread;
+  if (pthread_create(&thread, NULL, commitIn, p)) stop("pthread_create");
+  pthread_join(thread, NULL);
+}
+static void attemptBoth(const char *with) {
+  for (isRemote = 0; isRemote < 2; isRemote++) attempt(commit, "%s: %s%s", call->name, with, isRemote ? ", by another thread" : "");
 }
 
 // --- A pool as an allocator for others
@@ -134,7 +145,6 @@ static void overwrittenHeader(void) {
   mp_bufpool_free(pool, p);
 }
 
-#define ATTEMPT(name) attempt(name, "%s", #name)
 
 static void attemptAll(const PoolCall *calls, size_t count, const char *text) {
   what = text;
@@ -142,7 +152,7 @@ static void attemptAll(const PoolCall *calls, size_t count, const char *text) {
     for (size_t w = 0; w < COUNT(wrongs); w++) {
       call = &calls[c];
       makeWrong = wrongs[w].make;
-      attempt(commit, "%s: %s", call->name, wrongs[w].name);
+      attemptBoth(wrongs[w].name);
     }
 }
 
@@ -154,7 +164,7 @@ int main(int count, char **arguments) {
   what = "not a region";
   for (size_t c = 0; c < COUNT(regionCalls); c++) {
     call = &regionCalls[c];
-    attempt(commit, "%s: a pool", call->name);
+    attemptBoth("a pool");
   }
   ATTEMPT(freeTwice), ATTEMPT(resizeFreed), ATTEMPT(freeMiddle), ATTEMPT(resizeMiddle), ATTEMPT(freeForeign);
   ATTEMPT(resizeForeign), ATTEMPT(resizeForeignInRegion), ATTEMPT(overwrittenHeader);

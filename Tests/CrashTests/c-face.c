@@ -59,10 +59,12 @@ static const Call fragFree[] = {{"mp_frag_free", mp_frag_free, 0}}, heapFree[] =
 static const Object noRuns[] = {
     {"small, live", small, NULL, NO_RUN},
     {"small of the heap, live", ofHeap, NULL, NO_RUN},
+    {"medium, live", medium, NULL, NO_RUN},
     {"span, live", span, NULL, NO_RUN},
 };
 static const Object notOfHeap[] = {
     {"fragment, live", fragment, NULL, NOT_OF_HEAP},
+    {"medium, live", medium, NULL, NOT_OF_HEAP},
     {"run, live", run, NULL, NOT_OF_HEAP},
     {"span, live", span, NULL, NOT_OF_HEAP},
 };
@@ -118,6 +120,19 @@ FATAL(memalign_24, "mp_memalign(24): not a power of two", hide(mp_memalign(24, 1
 FATAL(memalign_0, "mp_memalign(0): not a power of two", hide(mp_memalign(0, 100)))
 FATAL(memalign_absurd, "mp_memalign(100): out of memory", hide(mp_memalign(huge / 2 + 1, 100)))
 
+static void takeFragments(void) {
+  for (;;) hide(mp_frag_alloc(5000, FRAG_COMMON));
+}
+static void takeSmall(void) {
+  for (;;) hide(mp_heap_alloc(1000));
+}
+static void takeAny(void) {
+  for (;;) hide(mp_malloc(1000));
+}
+FATAL(exhausted_frag, "mp_frag_alloc(5000): out of memory", takeFragments())
+FATAL(exhausted_heap, "mp_heap_alloc(1000): out of memory", takeSmall())
+FATAL(exhausted_malloc, "mp_malloc(1000): out of memory", takeAny())
+
 // --- The end
 
 static void *makesSmall(void *unused) {
@@ -141,7 +156,8 @@ static void *one(size_t size) { return hide(mp_malloc(size)); }
     mempool_fini();                              \
   }
 FINI(fini_small, one(200))
-FINI(fini_run, one(5000))
+FINI(fini_medium, one(5000))
+FINI(fini_run, one(RUN_BYTES))
 FINI(fini_span, one(40 << 20))
 FINI(fini_fragment, mp_frag_alloc(100, FRAG_COMMON))
 
@@ -164,7 +180,6 @@ static void fini_cache(void) {
 }
 
 #define ATTEMPT_ALL(calls, objects) attemptAll("", calls, COUNT(calls), objects, COUNT(objects))
-#define ATTEMPT(name) attempt(name, "%s", #name)
 
 int main(int count, char **arguments) {
   beginAttempts(count, arguments);
@@ -176,10 +191,12 @@ int main(int count, char **arguments) {
   adoptionShows = 0;
   ATTEMPT_ALL(fragFree, systemNoRuns);
   ATTEMPT_ALL(heapFree, systemNotOfHeap);
+  setenv("MEMPOOL_EXHAUSTION", "abort", 1);
+  ATTEMPT(exhausted_frag), ATTEMPT(exhausted_heap), ATTEMPT(exhausted_malloc);
   unsetenv("MEMPOOL_FIXED"), unsetenv("MEMPOOL_EXHAUSTION"), unsetenv("MPMAXRETRIES");
   ATTEMPT(malloc_overflow), ATTEMPT(malloc_half), ATTEMPT(calloc_overflow), ATTEMPT(calloc_half);
   ATTEMPT(realloc_overflow), ATTEMPT(memalign_overflow), ATTEMPT(memalign_24), ATTEMPT(memalign_0), ATTEMPT(memalign_absurd);
-  ATTEMPT(fini_small), ATTEMPT(fini_run), ATTEMPT(fini_span), ATTEMPT(fini_fragment), ATTEMPT(fini_other_thread);
+  ATTEMPT(fini_small), ATTEMPT(fini_medium), ATTEMPT(fini_run), ATTEMPT(fini_span), ATTEMPT(fini_fragment), ATTEMPT(fini_other_thread);
   ATTEMPT(fini_cache);
   return endAttempts();
 }

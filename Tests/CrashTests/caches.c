@@ -46,7 +46,8 @@ static void *ofDestroyed(void) {
   return p;
 }
 static void *small(void) { return hide(mp_malloc(40)); }
-static void *run(void) { return hide(mp_malloc(5000)); }
+static void *medium(void) { return hide(mp_malloc(5000)); }
+static void *run(void) { return hide(mp_malloc(36000)); }
 static void *span(void) { return hide(mp_malloc(40 << 20)); }
 static void *fragment(void) { return mp_frag_alloc(100, FRAG_SLAB); }
 static void *ofPool(void) { return mp_pool_malloc(pool, 40); }
@@ -84,6 +85,7 @@ static const Object objects[] = {
     {"of a destroyed cache", ofDestroyed, NULL, NO_ITEM},
     {"small", small, NULL, NO_ITEM},
     {"small, freed", freedSmall, NULL, NO_ITEM},
+    {"medium", medium, NULL, NO_ITEM},
     {"run", run, NULL, NO_ITEM},
     {"span", span, NULL, NO_ITEM},
     {"fragment", fragment, NULL, NO_ITEM},
@@ -151,6 +153,28 @@ static void cache_of_giants(void) {
   mp_cache_init_impl(&other, "giants", huge);
 }
 
+// --- Caches when no memory is left
+
+static void exhaust(void) {
+  mp_cache_init(&cache, Item);
+  for (size_t size = 100000; size > 0; size /= 2)
+    while (hide(mp_try_malloc(size))) continue;
+}
+static void takeArrays(void) {
+  for (;;) hide(mp_cache_alloc_array(&cache, 7));
+}
+static void takeItems(void) {
+  for (;;) hide(mp_cache_alloc(&cache));
+}
+static void makeCaches(void) {
+  for (;;) mp_cache_init_impl(&other, "another", 40);
+}
+#define EXHAUSTED(name, take, line, ...) \
+  static void name(void) { exhaust(), EXPECT(line, ##__VA_ARGS__), take(); }
+EXHAUSTED(exhausted_alloc, takeItems, "mp_cache_alloc(%p): out of memory", (void *)&cache)
+EXHAUSTED(exhausted_array, takeArrays, "mp_cache_alloc_array(%p): out of memory", (void *)&cache)
+EXHAUSTED(exhausted_init, makeCaches, "mp_cache_init_impl(40): out of memory")
+
 // --- Bitmaps
 
 static void bitmap_twice(void) {
@@ -181,11 +205,14 @@ BITMAP(bitmap_cells_count, "mp_bitmap_free_cells", "no such items", mp_bitmap_fr
 BITMAP(bitmap_cells_negative, "mp_bitmap_free_cells", "no such items", mp_bitmap_free_cells(cells, 5, -64))
 BITMAP(bitmap_cells_index, "mp_bitmap_free_cells", "not the first item of a cell", mp_bitmap_free_cells(cells, 5, 3))
 
-#define ATTEMPT(name) attempt(name, "%s", #name)
 
 int main(int count, char **arguments) {
   beginAttempts(count, arguments);
-  // Each attempt has them from here, as they are.
+  // Each attempt starts a pool of its own, which reads it.
+  setenv("MEMPOOL_FIXED", "4M", 1), setenv("MPMAXRETRIES", "0", 1);
+  ATTEMPT(exhausted_alloc), ATTEMPT(exhausted_array), ATTEMPT(exhausted_init);
+  unsetenv("MEMPOOL_FIXED"), unsetenv("MPMAXRETRIES");
+  // The others have them from here, as they are.
   mp_cache_init(&cache, Item);
   if (!(pool = mp_pool_new(NULL))) stop("mp_pool_new");
   attemptAll("", calls, COUNT(calls), objects, COUNT(objects));

@@ -75,6 +75,19 @@ __attribute__((format(printf, 2, 3))) static void attempt(void (*commit)(void), 
   printf("expected %ssaw      %s\n", *expected ? expected : "nothing yet\n", *seen ? seen : "nothing");
 }
 
+// The same twice: by the first thread, and by another one.
+static void (*body)(void);
+static void *runBody(void *unused) {
+  body();
+  return unused;
+}
+static void bodyInThread(void) {
+  pthread_t thread;
+  if (pthread_create(&thread, NULL, runBody, NULL)) stop("pthread_create");
+  pthread_join(thread, NULL);
+}
+#define ATTEMPT(name) (attempt(name, "%s", #name), body = (name), attempt(bodyInThread, "%s, by another thread", #name))
+
 static void beginAttempts(int count, char **arguments) {
   const struct rlimit none = {0, 0};
   if (setrlimit(RLIMIT_CORE, &none)) stop("setrlimit");

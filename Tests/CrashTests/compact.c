@@ -41,7 +41,7 @@ typedef struct {
   const char *name;
   void (*call)(void);
 } Call;
-static const Call calls[] = {{"mp_compact_map", callMap}, {"mp_compact_size", callSize}};
+static const Call calls[] = {{"mp_compact_map", callMap}, {"mp_compact_size", callSize}, {"mp_compact_unmap", callUnmap}};
 static const Call *current;
 static int isRemote;
 
@@ -58,11 +58,17 @@ static void setUp(void) {
   if (!(pool = mp_compact_new(flagsOf[kind]))) stop("mp_compact_new");
 }
 
+// What lies in the same pages is mapped: that something is there to be unmapped is not what is wrong.
+static void mapped(mp_handle_t neighbour) {
+  if (current->call == callUnmap) hide(mp_compact_map(pool, neighbour));
+}
+
 // The freed one is the middle one of five, joined with none, one or both of its neighbours.
 static void freedWith(int before, int behind) {
   setUp();
   mp_handle_t all[5];
   for (int i = 0; i < 5; i++) all[i] = allocate(100);
+  mapped(all[0]);
   if (before) mp_compact_free(pool, all[1]);
   mp_compact_free(pool, all[2]);
   if (behind) mp_compact_free(pool, all[3]);
@@ -105,13 +111,16 @@ static void interior(void) {
   void *bytes = mp_compact_map(pool, object);
   memset(bytes, 0, 100);
   mp_compact_unmap(pool, object);
+  mapped(object);
   wrong = at(object, 8);
   if (kind == movable) commit("use after free, or never allocated");
   commit("not the start of an object");
 }
 static void odd(void) {
   setUp();
-  wrong = at(allocate(100), 1);
+  mp_handle_t object = allocate(100);
+  mapped(object);
+  wrong = at(object, 1);
   if (kind == movable) commit("use after free, or never allocated");
   commit("not the start of an object");
 }
@@ -136,6 +145,23 @@ static void unmapTwice(void) {
   mp_compact_unmap(pool, wrong);
   EXPECT("mp_compact_unmap(%u, %u): not mapped", wrong.page, wrong.offset);
   commitBy(callUnmap);
+}
+static void unmapUnmapped(void) {
+  setUp();
+  wrong = allocate(100);
+  EXPECT("mp_compact_unmap(%u, %u): not mapped", wrong.page, wrong.offset);
+  commitBy(callUnmap);
+}
+// More than the window keeps mapped, and the system maps no more: what has to look at a page that is not cannot go on.
+static void refusedMapping(void) {
+  pool = mp_compact_new_in(NULL, &(mp_compact_options_t){.flags = MP_COMPACT_FILE, .window = 1, .shards = 1});
+  mp_handle_t first = allocate(4000);
+  for (int i = 0; i < 1000; i++) allocate(4000);
+  struct rlimit none = {0, 0};
+  if (setrlimit(RLIMIT_AS, &none)) stop("setrlimit");
+  wrong = first;
+  EXPECT("compact pool(65536): cannot map its own pages");
+  callFree();
 }
 static void freedWhileMapped(void) {
   setUp();
@@ -165,6 +191,24 @@ static void destroyLive(void) {
   EXPECT("mp_compact_destroy(%p): 3 objects are still live", (void *)strict);
   mp_compact_destroy(strict);
 }
+static void destroyTwice(void) {
+  mp_compact_t *gone = mp_compact_new(0);
+  mp_compact_destroy(gone);
+  EXPECT("mp_compact_destroy(%p): no compact pool: destroyed, or never made", (void *)gone);
+  mp_compact_destroy(gone);
+}
+// An object's bytes run over into the header behind it, of which those that are to be moved are found by.
+static void packOverwritten(void) {
+  pool = mp_compact_new(MP_COMPACT_MOVABLE);
+  mp_handle_t all[20];
+  for (int i = 0; i < 20; i++) all[i] = allocate(4000);
+  char *bytes = mp_compact_map(pool, all[10]);
+  memset(bytes, 0xff, 4020);
+  mp_compact_unmap(pool, all[10]);
+  for (int i = 0; i < 10; i++) mp_compact_free(pool, all[i]);
+  EXPECT("compact pool(16, 0): block header overwritten");
+  mp_compact_pack(pool);
+}
 typedef struct {
   const char *name;
   void (*misuse)(void);
@@ -187,12 +231,13 @@ int main(int count, char **arguments) {
     for (isRemote = 0; isRemote < 2; isRemote++) {
       const char *who = isRemote ? ", by another thread" : "";
       attempt(unmapTwice, "%sunmapped twice%s", kinds[kind], who);
+      attempt(unmapUnmapped, "%sunmapped, never mapped%s", kinds[kind], who);
       if (kind == movable) continue;
       attempt(overwritten, "%soverwritten%s", kinds[kind], who);
       attempt(freedWhileMapped, "%sfreed while mapped%s", kinds[kind], who);
       attempt(freeBlockOverwritten, "%sa free block overwritten%s", kinds[kind], who);
     }
   }
-  attempt(destroyLive, "destroyed with live objects");
+  ATTEMPT(refusedMapping), ATTEMPT(destroyLive), ATTEMPT(destroyTwice), ATTEMPT(packOverwritten);
   return endAttempts();
 }

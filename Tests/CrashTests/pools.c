@@ -21,7 +21,8 @@ static const Call calls[] = {{"mp_pool_free", release, 0}, {"mp_pool_realloc", r
 
 #define OTHER_POOL "memory of another pool", NULL
 static void *theirSmall(void) { return hide(mp_pool_malloc(theirs, 200)); }
-static void *theirRun(void) { return hide(mp_pool_malloc(theirs, 5000)); }
+static void *theirMedium(void) { return hide(mp_pool_malloc(theirs, 5000)); }
+static void *theirRun(void) { return hide(mp_pool_malloc(theirs, RUN_BYTES)); }
 static void *theirSpan(void) { return hide(mp_pool_malloc(theirs, 40 << 20)); }
 static void *sharedSmall(void) { return hide(mp_malloc(200)); }
 static void *sharedSpan(void) { return hide(mp_malloc(40 << 20)); }
@@ -60,6 +61,7 @@ static const Object otherObjects[] = {
     OBJECTS_OF_OTHERS,
     {"libc's", ofLibc, NULL, FOREIGN},
     {"another pool's small", theirSmall, NULL, OTHER_POOL},
+    {"another pool's medium", theirMedium, NULL, OTHER_POOL},
     {"another pool's run", theirRun, NULL, OTHER_POOL},
     {"another pool's span", theirSpan, NULL, OTHER_POOL},
     {"the shared pool's small", sharedSmall, NULL, OTHER_POOL},
@@ -84,6 +86,7 @@ static const Call sharedCalls[] = {
 static const Object mineToShared[] = {
     {"small, of a pool", small, NULL, OTHER_POOL},
     {"small, freed, of a pool", small, release, OTHER_POOL},
+    {"medium, of a pool", medium, NULL, OTHER_POOL},
     {"run, of a pool", run, NULL, OTHER_POOL},
     {"in a run, of a pool", inRun, NULL, OTHER_POOL},
     {"a destroyed pool's small", ofDestroyed, NULL, FOREIGN},
@@ -143,19 +146,56 @@ static const struct {
 
 // --- Singles
 
-static void dense_overwritten(void) {
+static void *overwritten(void) {
   char *p = small();
   memset(p - 4, 0xff, 4);
-  EXPECT("mp_pool_free(%p): block header overwritten", (void *)p);
-  mp_pool_free(mine, p);
+  return p;
+}
+static const Object denseObjects[] = {{"block header overwritten", overwritten, NULL, "block header overwritten", NULL}};
+
+// The seal in a page's first bytes, which a search for room looks at.
+static void dense_page_overwritten(void) {
+  char *page = (char *)((uintptr_t)small() & ~(uintptr_t)16383);
+  memset(page + 8, 0xff, 8);
+  EXPECT("dense heap(%p): page header overwritten", (void *)page);
+  for (int i = 0; i < 1000; i++) small();
 }
 
-static void exhausted(void) {
-  static const mp_pool_options_t options = {.backing = MP_BACKING_FIXED, .size = 4 << 20, .exhaustion = MP_EXHAUSTION_ABORT};
-  mp_pool_t *pool = mp_pool_new(&options);
-  EXPECT("mp_pool_malloc(5000): out of memory");
-  for (;;) hide(mp_pool_malloc(pool, 5000));
+static void destroyed_twice(void) {
+  mp_pool_t *pool = mp_pool_new(NULL);
+  mp_pool_destroy(pool);
+  EXPECT("mp_pool_destroy(%p): no pool: destroyed, or never made", (void *)pool);
+  mp_pool_destroy(pool);
 }
+static void destroyed_garbage(void) {
+  void *pool = variable();
+  EXPECT("mp_pool_destroy(%p): no pool: destroyed, or never made", pool);
+  mp_pool_destroy(pool);
+}
+
+static mp_pool_t *strict;
+static void makeStrict(void) {
+  static const mp_pool_options_t options = {.backing = MP_BACKING_FIXED, .size = 4 << 20, .exhaustion = MP_EXHAUSTION_ABORT};
+  strict = mp_pool_new(&options);
+}
+static void takeMalloc(void) {
+  for (;;) hide(mp_pool_malloc(strict, 5000));
+}
+static void takeCalloc(void) {
+  for (;;) hide(mp_pool_calloc(strict, 50, 100));
+}
+static void takeMemalign(void) {
+  for (;;) hide(mp_pool_memalign(strict, 64, 5000));
+}
+static void takeRealloc(void) {
+  for (;;) hide(mp_pool_realloc(strict, mp_pool_malloc(strict, 10), 5000));
+}
+#define EXHAUSTED(name, take, call) \
+  static void name(void) { makeStrict(), EXPECT(call "(5000): out of memory"), take(); }
+EXHAUSTED(exhausted_malloc, takeMalloc, "mp_pool_malloc")
+EXHAUSTED(exhausted_calloc, takeCalloc, "mp_pool_calloc")
+EXHAUSTED(exhausted_memalign, takeMemalign, "mp_pool_memalign")
+EXHAUSTED(exhausted_realloc, takeRealloc, "mp_pool_realloc")
 
 #define ATTEMPT_ALL(calls, objects) attemptAll(where, calls, COUNT(calls), objects, COUNT(objects))
 
@@ -180,9 +220,13 @@ int main(int count, char **arguments) {
       if (i == 0 || kinds[i].options.backing == MP_BACKING_BUFFER) ATTEMPT_ALL(sharedCalls, mineToShared);
       if (i == 0) ATTEMPT_ALL(calls, otherObjects);
     }
-    if (i == 1) attempt(dense_overwritten, "dense_overwritten");
+    if (kinds[i].options.small_objects == MP_SMALL_DENSE) {
+      ATTEMPT_ALL(calls, denseObjects);
+      ATTEMPT(dense_page_overwritten);
+    }
     mp_pool_destroy(mine);
   }
-  attempt(exhausted, "exhausted");
+  ATTEMPT(exhausted_malloc), ATTEMPT(exhausted_calloc), ATTEMPT(exhausted_memalign), ATTEMPT(exhausted_realloc);
+  ATTEMPT(destroyed_twice), ATTEMPT(destroyed_garbage);
   return endAttempts();
 }

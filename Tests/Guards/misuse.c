@@ -161,6 +161,10 @@ static void guard_page(void) { EXPECT(NAME("free") "(%p): not the start of an ob
 APART void commits_guard_page(void) { FREE(object + 112); KEEP_FRAME; }
 
 #if defined(C_FACE)
+static void heap_double_free(void) { EXPECT("mp_heap_free(%p): double free", object); }
+APART void commits_heap_double_free(void) { mp_heap_free(object); KEEP_FRAME; }
+static void frag_free(void) { EXPECT("mp_frag_free(%p): not a run of fragments", object); }
+APART void commits_frag_free(void) { mp_frag_free(object); KEEP_FRAME; }
 static mp_pool_t *pool;
 static void other_pool(void) { EXPECT("mp_pool_free(%p): memory of another pool", object); }
 APART void commits_other_pool(void) { mp_pool_free(pool, object); KEEP_FRAME; }
@@ -168,6 +172,27 @@ static void still_live(void) { EXPECT("mempool_fini(%p): still live", object); }
 APART void commits_still_live(void) { mempool_fini(); KEEP_FRAME; }
 #else
 extern void free_sized(void *, size_t) __attribute__((weak));
+extern void free_aligned_sized(void *, size_t, size_t) __attribute__((weak));
+extern void *reallocf(void *, size_t) __attribute__((weak));
+extern int reallocarr(void *, size_t, size_t) __attribute__((weak));
+extern size_t malloc_size(const void *) __attribute__((weak));
+extern void vfree(void *) __attribute__((weak));
+extern void cfree(void *) __attribute__((weak));
+extern void __libc_free(void *);
+extern void *__libc_realloc(void *, size_t);
+#define AFTER_FREE(name, call, what)                                  \
+  static void name##_again(void) { EXPECT(#name "(%p): " what, object); } \
+  APART void commits_##name##_again(void) { call; KEEP_FRAME; }
+AFTER_FREE(reallocarray, other = reallocarray(object, 3, 100), "use after free")
+AFTER_FREE(reallocf, other = reallocf(object, 300), "use after free")
+AFTER_FREE(reallocarr, reallocarr((void *)&object, 3, 100), "use after free")
+AFTER_FREE(malloc_size, sink = (unsigned char)malloc_size(object), "use after free")
+AFTER_FREE(free_sized, free_sized(object, 100), "double free")
+AFTER_FREE(free_aligned_sized, free_aligned_sized(object, 16, 100), "double free")
+AFTER_FREE(vfree, vfree(object), "double free")
+AFTER_FREE(cfree, cfree(object), "double free")
+AFTER_FREE(__libc_free, __libc_free(object), "double free")
+AFTER_FREE(__libc_realloc, other = __libc_realloc(object, 300), "use after free")
 static void wrong_size(void) { EXPECT("free_sized(%p): not of this size", object); }
 APART void commits_wrong_size(void) { free_sized(object, 101); KEEP_FRAME; }
 #endif
@@ -201,9 +226,21 @@ static const misuse_t cases[] = {
     {CASE(near_underflow), 100, AT_END, SIGABRT},
     {CASE(guard_page), 100, AT_END, SIGABRT, 0, 1},
 #if defined(C_FACE)
+    {CASE(heap_double_free), 100, AT_END, SIGABRT, 1},
+    {CASE(frag_free), 100, AT_END, SIGABRT, 0, 1},
     {CASE(other_pool), 100, AT_END, SIGABRT, 0, 1},
     {CASE(still_live), 100, AT_START, SIGABRT, 0, 1},
 #else
+    {CASE(reallocarray_again), 100, AT_END, SIGABRT, 1},
+    {CASE(reallocf_again), 100, AT_END, SIGABRT, 1},
+    {CASE(reallocarr_again), 100, AT_END, SIGABRT, 1},
+    {CASE(malloc_size_again), 100, AT_END, SIGABRT, 1},
+    {CASE(free_sized_again), 100, AT_END, SIGABRT, 1},
+    {CASE(free_aligned_sized_again), 100, AT_END, SIGABRT, 1},
+    {CASE(vfree_again), 100, AT_END, SIGABRT, 1},
+    {CASE(cfree_again), 100, AT_END, SIGABRT, 1},
+    {CASE(__libc_free_again), 100, AT_END, SIGABRT, 1},
+    {CASE(__libc_realloc_again), 100, AT_END, SIGABRT, 1},
     {CASE(wrong_size), 100, AT_END, SIGABRT, 0, 1},
 #endif
 };

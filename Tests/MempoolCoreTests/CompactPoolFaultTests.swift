@@ -1,4 +1,5 @@
 import CMempoolShims
+import Foundation
 import Testing
 
 @testable import MempoolCore
@@ -14,6 +15,37 @@ import Testing
         for n in UInt(1)...30 { try CompactPoolFaultTests.use(CompactKind(rawValue: kind)!, failingEvery: n) }
       } catch {
         Issue.record("\(error)")
+      }
+    }
+  }
+
+  /// The same with a window that keeps nothing mapped that is not in use. A pool that cannot map the pages that it is about to change ends the
+  /// process, with one line (`Tests/CrashTests`); all other refusals are values.
+  @Test(arguments: [CompactKind.file, .movableFile])
+  func everyNthCallOfAFileFails(kind: CompactKind) async {
+    await #expect(processExitsWith: .success) { [kind = kind.rawValue as String] in
+      Faults.report {
+        var ended = 0
+        for n in UInt(1)...40 {
+          let status = Forks.child {
+            do {
+              try CompactPoolFaultTests.use(CompactKind(rawValue: kind)!, failingEvery: n)
+              return 0
+            } catch {
+              print("\(error)")
+              return 1
+            }
+          }
+          try demand(status == 0 || status == -SIGABRT, "every \(n)th call: \(status)")
+          if status == 0 { ended += 1 }
+        }
+        for n in UInt(1)...8 {
+          mp_system_fail_every(n)
+          let made = try? TestCompact(CompactKind(rawValue: kind)!)
+          mp_system_fail_every(0)
+          try demand(made?.pool.checkInvariants() != false, "made in part")
+        }
+        try demand(ended > 0, "none came to its end")
       }
     }
   }
@@ -83,5 +115,36 @@ import Testing
     #expect(pool.checkInvariants())
     try model.freeAll()
     #expect(pool.totalBytes == 0 && test.runBytes == 0)
+  }
+
+  /// Records are the memory pool's as a whole: that its first reservation is full of them refuses nothing.
+  @Test func recordsLieInFurtherSegments() throws {
+    var memoryOptions = PoolOptions()
+    memoryOptions.backing = .elastic(reserve: 2 << 20)
+    let memory = try MemoryPoolPointer.create(memoryOptions)
+    let pool = try CompactPoolPointer.create(CompactKind.movable.options, in: memory)
+    // Of regions far from each other, so that each is in a block of records of its own.
+    for number in UInt(1)...1_000 { #expect(pool.makeRecord(number << 6) != nil, "block \(number) refused") }
+    #expect(memory.segments.newest != memory.pointee.first)
+    var model = CompactModel(pool, seed: SplitMix64.seed("recordsLieInFurtherSegments"))
+    for number in 0..<100 { #expect(try model.take(3_000), "object \(number) refused") }
+    #expect(pool.checkInvariants())
+    try model.freeAll()
+    pool.destroy()
+    #expect(memory.statistics().allocatedBytes == 0 && memory.checkInvariants())
+    memory.destroy()
+  }
+
+  /// Who only attached to a pool's file has to map an object to learn its size.
+  @Test func aSizeThatCannotBeLookedAt() async {
+    let result = await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+      let test = try TestCompact(.file)
+      let handle = try #require(test.pool.allocate(100))
+      let attached = try CompactPoolPointer.attach(#require(test.pool.descriptor), in: test.memory)
+      mp_system_fail_every(1)
+      _ = attached.size(handle)
+    }
+    let text = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
+    #expect(text.split(separator: "\n").contains("mempool: size(16, 4): cannot be mapped"), "\(text)")
   }
 }

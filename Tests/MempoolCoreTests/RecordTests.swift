@@ -1,3 +1,4 @@
+import CMempoolShims
 import Testing
 
 @testable import MempoolCore
@@ -35,5 +36,25 @@ import Testing
     #expect(pool.checkInvariants())
     #expect(pool.statistics().allocatedBytes == 0)
     pool.destroy()
+  }
+
+  /// A segment's own range has room for a record, and the system refuses it: address space for another segment would be of no use.
+  @Test func aRefusedRecordReservesNothing() async {
+    await #expect(processExitsWith: .success) {
+      Faults.report {
+        var options = PoolOptions()
+        options.backing = .elastic(reserve: 1 << 30)
+        let pool = try MemoryPoolPointer.create(options)
+        // Each other call: what follows a refused one is served.
+        mp_system_fail_every(2)
+        defer { mp_system_fail_every(0) }
+        var refused = 0
+        for _ in 0..<100 where pool.segments.allocateRecord(200_000) == nil { refused += 1 }
+        try demand(refused > 10, "\(refused) of 100 refused")
+        try demand(pool.segments.newest == pool.pointee.first, "reserved more after a refused record")
+        mp_system_fail_every(0)
+        try demand(pool.segments.allocateRecord(200_000) != nil, "refused for ever")
+      }
+    }
   }
 }

@@ -138,5 +138,34 @@ import Testing
         let pool = try CompactPool()
         pool.unmap(try pool.allocate(byteCount: 100))
       }, "CompactPool.unmap(16, 4): not mapped")
+    expect(
+      await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+        let pool = try CompactPool()
+        let handles = try (0..<3).map { _ in try pool.allocate(byteCount: 100) }
+        _ = unsafe try pool.map(handles[0])
+        pool.free(handles[1])
+        unsafe pool.unmap(handles[1])
+      }, "CompactPool.unmap(16, 108): use after free")
+    expect(
+      await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+        let pool = try CompactPool(CompactPoolOptions(backing: .file()))
+        let handle = try pool.allocate(byteCount: 100)
+        let attached = try CompactPool(attachedTo: #require(pool.descriptor))
+        attached.free(.init(page: handle.page, offset: handle.offset))
+      }, "CompactPool.free(16, 4): of another process's pool")
+    expect(
+      await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+        let pool = try CompactPool()
+        let handles = try (0..<3).map { _ in try pool.allocate(byteCount: 100) }
+        pool.free(handles[1])
+        onAThreadThatExits { _ = pool.byteCount(of: handles[1]) }
+      }, "CompactPool.byteCount(16, 108): use after free")
+    expect(
+      await #expect(processExitsWith: .signal(SIGABRT), observing: [\.standardErrorContent]) {
+        let pool = try CompactPool()
+        let handles = try (0..<3).map { _ in try pool.allocate(byteCount: 100) }
+        pool.free(handles[1])
+        onAThreadThatExits { _ = unsafe try? pool.map(handles[1]) }
+      }, "CompactPool.map(16, 108): use after free")
   }
 }

@@ -36,6 +36,19 @@ import Testing
     }
   }
 
+  @Test func aDensePoolKeepsAlignmentOfAFewBytes() throws {
+    let pool = try MemoryPool(PoolOptions(smallObjects: .dense))
+    for byteCount in 0..<20 {
+      for alignment in [1, 2, 4, 8, 16] {
+        let pointers = try (0..<5).map { _ in try pool.allocate(byteCount: byteCount, alignment: alignment) }
+        for pointer in pointers {
+          #expect(UInt(bitPattern: pointer) % UInt(alignment) == 0, "\(byteCount) bytes, \(alignment)")
+          pool.deallocate(pointer)
+        }
+      }
+    }
+  }
+
   @Test func zeroedMemoryIsZero() throws {
     let pool = MemoryPool.shared
     for byteCount in Self.sizes {

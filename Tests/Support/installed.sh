@@ -34,10 +34,14 @@ check() {
   fi
 }
 
-# told NAME COMMAND…: a check that also says, in its last line, how much it did.
+# told NAME COMMAND…: a check that also says, in its last line, how much it did. "N misuses" are added up.
+misuses=0
 told() {
   check "$@"
   tail -n 1 "$work/output" | sed "s/^/        /"
+  local count
+  count=$(sed -n '$s/^\([0-9]*\) misuses.*/\1/p' "$work/output")
+  misuses=$((misuses + ${count:-0}))
 }
 
 # on_mempool COMMAND…: with the drop-in malloc preloaded.
@@ -52,6 +56,7 @@ exports() {
 }
 
 finish() {
+  [ $misuses = 0 ] || echo "        $misuses misuses in all, each in a process of its own"
   [ $failed = 0 ] && exit 0
   echo "$failed failed"
   exit 1

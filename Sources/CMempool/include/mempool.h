@@ -232,7 +232,11 @@ typedef struct mp_pool_options {
  */
 mp_pool_t *mp_pool_new(const mp_pool_options_t *options);
 
-/* Gives back everything, live objects included. No other call on the pool may be running or follow. NULL is nothing to do. */
+/*
+ * Gives back everything, live objects included. No other call on the pool may be running or follow: calls do not look whether their pool is
+ * one. Only a second mp_pool_destroy is told: "mempool: mp_pool_destroy(0x7f51c0000000): no pool: destroyed, or never made". NULL is nothing
+ * to do.
+ */
 void mp_pool_destroy(mp_pool_t *pool);
 
 /*
@@ -478,7 +482,9 @@ size_t mp_compact_size(mp_compact_t *pool, mp_handle_t handle);
 
 /*
  * The object's bytes, which stay at this address until mp_compact_unmap has been called as often as this. An object that is mapped must
- * not be freed. NULL, with errno, when the system refuses to map them, which can only happen with MP_COMPACT_FILE.
+ * not be freed. NULL, with errno, when the system refuses to map them, which can only happen with MP_COMPACT_FILE. To unmap where no live
+ * object is, or where nothing is mapped, is misuse; uses are counted by the 64 KiB in which objects lie, so that another object's there is
+ * not told from the own.
  */
 void *mp_compact_map(mp_compact_t *pool, mp_handle_t handle);
 void mp_compact_unmap(mp_compact_t *pool, mp_handle_t handle);

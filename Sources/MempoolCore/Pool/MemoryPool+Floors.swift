@@ -41,11 +41,12 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     tellFreed(pointer)
     if !isPassThrough {
       switch locate(pointer, call) {
-      case .item, .dense, .guarded: break
+      case .item(let slab, _) where !slab.isMedium: break
+      case .dense, .guarded: break
       case .system where fallbackSet.kind(of: UInt(bitPattern: pointer)) == .small: break
       // What a hardened pool watches over takes a little more than was asked for.
       case .run where isHardened && usableSize(of: pointer, call: call, for: .free) <= SizeClass.largest: break
-      case .run, .span, .system: misuse(call, UInt(bitPattern: pointer), "not an object of the heap")
+      case .item, .run, .span, .system: misuse(call, UInt(bitPattern: pointer), "not an object of the heap")
       }
     }
     deallocateUntold(pointer, call: call)

@@ -20,8 +20,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       return mp_errno_set(saved)
     }
     Backtrace.loadUnwinder()
-    // release: pairs with the acquires in startSampling(_:) and countGuards(into:)
-    region.interval.storeRelease(settings.guardSampleInterval)
+    region.turnOn(settings.guardSampleInterval)
     let block = threadBlock()
     if block.pointee.state == UInt(MP_THREAD_LIVE) { startSampling(block) }
     mp_errno_set(saved)
@@ -45,7 +44,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   /// From now on samples what this thread allocates, if guards are on. It has just got its heap.
   func startSampling(_ block: ThreadBlock) {
     let region = GuardRegionPointer.process
-    guard region.interval.loadAcquire() != 0 else { return }  // acquire: pairs with the release in startGuards()
+    guard region.isOn else { return }
     block.pointee.guard_countdown = region.firstGap
     block.pointee.heap = UInt(bitPattern: mp_empty_heap_address())
   }

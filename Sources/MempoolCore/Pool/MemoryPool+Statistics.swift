@@ -118,7 +118,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
 
   private func countGuards(into statistics: inout PoolStatistics) {
     let region = GuardRegionPointer.process
-    guard region.interval.loadAcquire() != 0 else { return }  // acquire: pairs with the release in startGuards()
+    guard region.isOn else { return }
     // In this order: each of them was counted before it came to live.
     statistics.guardedLiveCount = region.slots.liveCount
     statistics.guardedCount = region.allocated.loadRelaxed()

@@ -188,10 +188,10 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     return true
   }
 
-  /// Gives everything back, live objects included. No other call on the pool may be running or follow.
+  /// Gives everything back, live objects included. No other call on the pool may be running or follow; a second one of this is reported.
   public func destroy() {
     if self == .shared { misuse("mp_pool_destroy", UInt(bitPattern: self), "the shared pool cannot be destroyed") }
-    Process.leave(self)
+    if !Process.leave(self) { misuse("mp_pool_destroy", UInt(bitPattern: self), "no pool: destroyed, or never made") }
     if isPassThrough {
       return MemoryPoolPointer.shared.segments.deallocateRecord(UInt(bitPattern: self), UInt(Self.recordByteCount))
     }
@@ -228,7 +228,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     segments.first { segment in
       pages += segment.purgeAll()
       // What another thread was about to return is not back before; and it may have lent it, or let go of some.
-      if segment.waitForPurges() { pages += segment.purgeAll() }
+      if segment.isPurging, segment.waitForPurges() { pages += segment.purgeAll() }
       return false
     }
     return pages << Page.shift + uncollectedBytes

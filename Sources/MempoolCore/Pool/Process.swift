@@ -36,13 +36,18 @@ enum Process {
     }
   }
 
-  static func leave(_ pool: MemoryPoolPointer) {
+  /// False, and nothing has been looked at there, when it is no pool of the list.
+  static func leave(_ pool: MemoryPoolPointer) -> Bool {
     lock.withLock {
       let first = head.loadPointerRelaxed()?.assumingMemoryBound(to: MemoryPool.self)
-      if first == pool { return head.storeRelaxed(UInt(bitPattern: pool.pointee.next)) }
+      if first == pool {
+        head.storeRelaxed(UInt(bitPattern: pool.pointee.next))
+        return true
+      }
       var previous = first
       while let candidate = previous, candidate.pointee.next != pool { previous = candidate.pointee.next }
       previous?.pointee.next = pool.pointee.next
+      return previous != nil
     }
   }
 
@@ -116,20 +121,23 @@ enum Process {
     }
   }
 
-  static func leave(_ group: LockGroupPointer) {
+  /// False, and nothing has been looked at there, when it is no group of the list.
+  static func leave(_ group: LockGroupPointer) -> Bool {
     lock.withLock {
-      var previous: LockGroupPointer?
+      var previous: LockGroupPointer?, isThere = false
       forEachGroup { candidate in
         guard candidate == group else {
           if candidate.pointee.next == group { previous = candidate }
           return
         }
+        isThere = true
         if let previous {
           previous.pointee.next = group.pointee.next
         } else {
           groupHead.storeRelaxed(UInt(bitPattern: group.pointee.next))
         }
       }
+      return isThere
     }
   }
 
@@ -189,7 +197,7 @@ enum Process {
     // Under the lock: a pool that is being destroyed by another thread is in the list, or its heaps are no concern any more.
     lock.withLock {
       forEachPool { pool in
-        if pool != .shared, let heap = pool.ownHeap(of: block) { heap.abandonAll() }
+        if pool != .shared, pool.isReady, let heap = pool.ownHeap(of: block) { heap.abandonAll() }
       }
       forEachCache { $0.returnLeases(of: UInt(bitPattern: block)) }
     }

@@ -305,7 +305,10 @@ extension UnsafeMutablePointer where Pointee == Segment {
       if let found = find(false) { return found }
       if grow(by: pages, known: known) { continue }
       // Full, or somebody holds pages for a moment: a purge, or a claim of many pages that is being taken back.
-      if waitForPurges() { continue }
+      if isPurging {
+        if waitForPurges() { continue }
+        return nil
+      }
       guard isPatient else { return nil }
       if let found = find(true) { return found }
       if !isPurging { return nil }

@@ -44,6 +44,12 @@ extension UnsafeMutablePointer where Pointee == GuardRegion {
 
   var slotCount: UInt { slots.pointee.count }
 
+  /// Whether objects are sampled; who sees that sees the region whole.
+  var isOn: Bool { interval.loadAcquire() != 0 }  // acquire: pairs with the release in turnOn(_:)
+
+  /// From now on one allocation in `interval` is sampled, in a region that was started.
+  func turnOn(_ interval: UInt) { self.interval.storeRelease(interval) }  // release: pairs with the acquire in isOn
+
   /// What the records take, and the words of the slots before them.
   var recordByteCount: UInt { Self.wholePages(slotCount, pointee.pageByteCount) }
 

@@ -233,10 +233,16 @@ extension UnsafeMutablePointer where Pointee == Segment {
     return purging.loadAcquire() != 0  // acquire: pairs with the end of purge(_:atMost:)
   }
 
-  /// Waits until no purge holds pages; whether there was one.
+  /// Waits until no purge holds pages; whether that came to be. Not for ever: whoever purges may have been stopped, and others go on
+  /// without the pages that it holds.
   func waitForPurges() -> Bool {
-    guard isPurging else { return false }
-    while purging.loadAcquire() != 0 { mp_sleep_nanoseconds(1000) }  // acquire: pairs with purge(_:atMost:)
-    return true
+    for _ in 0..<Self.mostPurgeWaits {
+      if purging.loadAcquire() == 0 { return true }  // acquire: pairs with the end of purge(_:atMost:)
+      mp_sleep_nanoseconds(1000)
+    }
+    return false
   }
+
+  // Half a second, as sleeps take some 50 microseconds at least: the system purges a gigabyte in less.
+  private static var mostPurgeWaits: Int { 10_000 }
 }

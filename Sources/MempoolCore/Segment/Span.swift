@@ -59,12 +59,13 @@ extension UnsafeMutablePointer where Pointee == SpanList {
     return overflow || sum > UInt(Int.max) ? nil : sum & ~(page - 1)
   }
 
-  /// A span of at least `byteCount` zero bytes; nil when the system has none.
+  /// A span of at least `byteCount` zero bytes; nil when the system has none, or not so many: the entries in the address map of what nobody
+  /// could ever use would take real memory.
   func allocate(_ byteCount: UInt, alignment: UInt) -> SpanPointer? {
     guard let size = Self.rounded(byteCount) else { return nil }
     guard let block = pointee.segments.allocateRecord(UInt(MemoryLayout<Span>.size)) else { return nil }
     let record = UnsafeMutableRawPointer(bitPattern: block).unsafelyUnwrapped.assumingMemoryBound(to: Span.self)
-    guard let memory = mp_pages_map(Int(size), Int(max(alignment, AddressMap.granule))) else {
+    guard let memory = mp_pages_take(Int(size), Int(max(alignment, AddressMap.granule))) else {
       pointee.segments.deallocateRecord(block, UInt(MemoryLayout<Span>.size))
       return nil
     }

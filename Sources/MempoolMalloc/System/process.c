@@ -1,5 +1,7 @@
 #include "CMempoolMalloc.h"
 
+#ifdef MP_INTERPOSER
+
 // Overrides the shims' weak 0: this library is the process's malloc, and has no other to fall back to.
 extern const int mp_replaces_malloc __attribute__((visibility("hidden")));
 const int mp_replaces_malloc = 1;
@@ -13,3 +15,5 @@ __attribute__((constructor)) static void start(void) { mempool_malloc_start(); }
 
 // After main's exit handlers, so that what they free is counted as freed.
 __attribute__((destructor)) static void report_at_exit(void) { mempool_malloc_report(); }
+
+#endif

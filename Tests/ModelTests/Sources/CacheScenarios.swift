@@ -135,6 +135,16 @@ let cacheScenarios: [Scenario] = [
       HeapBench.as_(3) { Bench.end() }
     }, check: Bench.check, bound: 3, fullBound: 4),
   Scenario(
+    name: "cache-stopped",
+    summary: "a thread is stopped anywhere while it puts what another took, which takes again; a third puts",
+    bodies: [{ for _ in 0..<2 { _ = Bench.take() } }, { Bench.give(items[0]) }, { Bench.give(items[1]) }],
+    setUp: {
+      Bench.make()
+      items = Bench.hold(8, by: 0)
+      // They have their records of leases: to make one takes a lock.
+      for thread in 1...2 { _ = Bench.hold(1, by: thread) }
+    }, check: { mp_machine_stopped() < 0 ? Bench.check() : nil }, bound: 4, fullBound: 6, stoppable: 1),
+  Scenario(
     name: "cache-end",
     summary: "a thread ends with items in its leased cell while another puts into it and a third takes",
     bodies: [{ Bench.end() }, { Bench.give(items[0]) }, { _ = Bench.take() }],

@@ -17,12 +17,7 @@ private enum Bench {
     objects = (0..<live).map { _ in UInt(bitPattern: region.allocate(16)) }
     for object in objects { Items.take(object) }
     Items.keep()
-    let names = ["interval", "start", "byteCount", "allocated", "missed", "draws", "reporter"]
-    let words = ["numbers", "freed", "full", "next", "cursor"]
-    Names.add(UInt(bitPattern: region), UInt(MP_GUARD_BYTES)) {
-      let index = Int($0 / 8)
-      return index < 7 ? "region." + names[index] : index < 12 ? "slots." + words[index - 7] : "region+\($0)"
-    }
+    nameRegion()
     Names.add(UInt(bitPattern: slots.pointee.states), 8 * count) { "slot \($0 / 8)" }
     let fields = ["version", "address", "byteCount", "live", "allocation.thread", "allocation.count"]
     for slot in 0..<count {
@@ -31,6 +26,21 @@ private enum Bench {
         return "object \(slot)" + (index < 6 ? "." + fields[index] : "+\($0)")
       }
       Names.add(region.page(slot), region.pointee.pageByteCount) { "page \(slot)+\($0)" }
+    }
+  }
+
+  /// None yet.
+  static func clear() {
+    Items.clear()
+    nameRegion()
+  }
+
+  private static func nameRegion() {
+    let names = ["interval", "start", "byteCount", "allocated", "missed", "draws", "reporter"]
+    let words = ["numbers", "freed", "full", "next", "cursor"]
+    Names.add(UInt(bitPattern: region), UInt(MP_GUARD_BYTES)) {
+      let index = Int($0 / 8)
+      return index < 7 ? "region." + names[index] : index < 12 ? "slots." + words[index - 7] : "region+\($0)"
     }
   }
 
@@ -113,6 +123,18 @@ private enum Bench {
     if isSecond && !copy.isLive { mp_model_fail("is told that a live object was freed") }
   }
 
+  /// Starts the region, as the first call of a process does, while others may look.
+  static func turnOn() {
+    guard region.start(slotCount: 2) else { mp_model_fail("no memory") }
+    region.turnOn(1)
+  }
+
+  /// Counts what is live, as statistics do.
+  static func count() {
+    guard region.isOn else { return mp_model_note("is off", 0) }
+    if region.slots.liveCount != 0 || region.recordByteCount == 0 { mp_model_fail("counts what there is not") }
+  }
+
   static func check(live: UInt = 0) -> String? {
     if !region.checkInvariants() { return "slots and records disagree, or a claim finds no slot that is free" }
     if slots.liveCount != live { return "\(slots.liveCount) live objects, not \(live)" }
@@ -173,6 +195,10 @@ let guardScenarios: [Scenario] = [
       }, { Bench.look() },
     ],
     setUp: { Bench.make(slots: 1, live: 1) }, check: { Bench.check(live: 1) }, bound: 4, fullBound: 6),
+  Scenario(
+    name: "guard-start", summary: "the region is started and turned on while another thread counts its objects",
+    bodies: [{ Bench.turnOn() }, { Bench.count() }],
+    setUp: { Bench.clear() }, check: { Bench.check() }, bound: 8, fullBound: 30),
   Scenario(
     name: "guard-stopped", summary: "a thread is stopped in the middle of its sampled object: the other goes on",
     bodies: [

@@ -158,6 +158,12 @@ let segmentScenarios: [Scenario] = [
     bodies: [{ Bench.purge() }, { Bench.pagesTurn(2) }, { Bench.runTurn(1) }],
     setUp: { Bench.make(idle: 2) }, check: Bench.check, bound: 2, fullBound: 3),
   Scenario(
+    name: "stopped-purger",
+    summary: "a thread is stopped anywhere in a purge of all idle pages: a claim succeeds or fails",
+    bodies: [{ Bench.purge() }, { Bench.pagesTurn(1) }],
+    setUp: { Bench.make(idle: 1, maxRetries: 0) }, check: { mp_machine_stopped() < 0 ? Bench.check() : nil }, bound: 2,
+    fullBound: 3, stoppable: 0),
+  Scenario(
     name: "segment-grow", summary: "2 threads claim pages of a segment of which nothing is accessible yet",
     bodies: [{ Bench.sureTurn() }, { Bench.sureTurn() }],
     setUp: { Bench.makeFresh() }, check: Bench.check, bound: 3, fullBound: 4),

@@ -1,3 +1,5 @@
+import ModelMachine
+
 @testable import MempoolCore
 
 nonisolated(unsafe) private var items: [UInt] = []
@@ -68,4 +70,17 @@ let uncollectedScenarios: [Scenario] = [
       Items.keep()
       Bench.nameSlabs()
     }, check: Bench.check, bound: 4, fullBound: 6),
+  Scenario(
+    name: "stopped-returner",
+    summary: "a thread is stopped anywhere while it gives pages of medium objects back; the owner and who frees go on",
+    bodies: [
+      {
+        Bench.drain()
+        Bench.give(Bench.sureTake(Bench.large))
+      },
+      giveTwo,
+      { Bench.returnUncollected() },
+    ],
+    setUp: make(owners: 1), check: { mp_machine_stopped() < 0 ? Bench.check() : nil }, bound: 3, fullBound: 5,
+    stoppable: 2),
 ].map { $0.watched(by: Bench.always, changed: Bench.changed) }

@@ -94,11 +94,11 @@ extension UnsafeMutablePointer where Pointee == CompactPool {
   /// Gives everything back, live objects included, unless the options say that there must be none: then one line and SIGABRT. No other
   /// call on the pool may be running or follow.
   public func destroy(call: StaticString = "destroy") {
+    if !Process.leave(locks) { misuse(call, UInt(bitPattern: self), "no compact pool: destroyed, or never made") }
     if pointee.options.refusesLiveObjects, isOwner {
       let count = statistics().liveObjects
       if count > 0 { reportLive(call, count) }
     }
-    Process.leave(locks)
     forEachRegion { region, record in releaseAtEnd(region, record) }
     let segments = pointee.memory.segments
     forEachBlockOfRecords { block, byteCount in segments.deallocateRecord(block, byteCount) }

@@ -152,24 +152,36 @@ extension UnsafeMutablePointer where Pointee == CompactPool {
       if finding.isRun, finding.byte == CompactMemory.runOffset {
         return (pointer(start + finding.byte), finding.record.runBytes.loadRelaxed())
       }
-      Memcheck.silence()
-      let header = CompactMemory(start: start).header(finding.unit)
-      Memcheck.listen()
-      if header.state == CompactHeader.State.allocated, !finding.isRun,
-        finding.byte + header.size <= CompactRegion.byteCount
-      {
-        return (pointer(start + finding.byte), header.size)
-      }
-      if pointee.isForeign, header.state == CompactHeader.State.run, finding.byte == CompactMemory.runOffset {
+      let header = header(at: finding)
+      if isObject(header, finding) { return (pointer(start + finding.byte), header.size) }
+      if isForeignRun(header, finding) {
         if let object = mapForeignRun(finding) { return object }
         _ = unpin(finding.record)
         return nil
       }
       _ = unpin(finding.record)
-      report(
-        call, handle,
-        header.isFree && !finding.isRun ? Purpose.use.freed : CompactFault.notAnObject.text(.use))
+      report(call, handle, noObject(header, finding))
     }
+  }
+
+  // What stands before an object in a region that is mapped.
+  private func header(at finding: Finding) -> CompactHeader {
+    Memcheck.silence()
+    defer { Memcheck.listen() }
+    return CompactMemory(start: finding.record.address.loadRelaxed()).header(finding.unit)
+  }
+
+  private func isObject(_ header: CompactHeader, _ finding: Finding) -> Bool {
+    header.state == CompactHeader.State.allocated && !finding.isRun
+      && finding.byte + header.size <= CompactRegion.byteCount
+  }
+
+  private func isForeignRun(_ header: CompactHeader, _ finding: Finding) -> Bool {
+    pointee.isForeign && header.state == CompactHeader.State.run && finding.byte == CompactMemory.runOffset
+  }
+
+  private func noObject(_ header: CompactHeader, _ finding: Finding) -> StaticString {
+    header.isFree && !finding.isRun ? Purpose.use.freed : CompactFault.notAnObject.text(.use)
   }
 
   private func pointer(_ address: UInt) -> UnsafeMutableRawPointer {
@@ -216,9 +228,16 @@ extension UnsafeMutablePointer where Pointee == CompactPool {
     return (pointer(record.address.loadRelaxed() + finding.byte), byteCount)
   }
 
-  /// Ends a use of an object's bytes. One that is not mapped is reported, and the process aborts.
+  /// Ends a use of an object's bytes. Where nothing is mapped, and where no live object is, is reported, and the process aborts. Uses are
+  /// counted by the region: one of another object there is not told from the object's own.
   public func unmap(_ handle: CompactHandle, call: StaticString = "unmap") {
     let finding = place(of: handle, call)
+    let isMapped = finding.record.pins.loadRelaxed() >= CompactRegion.Pins.pin
+    // Who may unmap it has pinned it, so that it can be looked at.
+    if isMapped, !(finding.isRun && finding.byte == CompactMemory.runOffset) {
+      let header = header(at: finding)
+      if !isObject(header, finding), !isForeignRun(header, finding) { report(call, handle, noObject(header, finding)) }
+    }
     if !unpin(finding.record) { report(call, handle, "not mapped") }
   }
 }
