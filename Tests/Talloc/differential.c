@@ -168,9 +168,16 @@ static void walk(void) {
   live_count = count;
 }
 
+// By which number an object is known. The name of one that is being freed may be gone in the original, and its memory be somebody else's.
+static const char *known(struct side *s, const void *pointer) {
+  for (int i = 0; pointer && i < live_count; i++)
+    if (s->objects[live[i]] == pointer) return names[live[i]];
+  return pointer ? "another" : "nothing";
+}
+
 static int destructor(struct side *s, void *pointer) {
   int index = number(s->talloc_get_name(pointer));
-  say(s, "destructor of %s, below %s\n", s->talloc_get_name(pointer), s->talloc_parent(pointer) ? s->talloc_get_name(s->talloc_parent(pointer)) : "nothing");
+  say(s, "destructor of %s, below %s\n", s->talloc_get_name(pointer), known(s, s->talloc_parent(pointer)));
   if (index < 0) return 0;
   if (s->allocates[index]) s->talloc_strdup(pointer, "child of a destructor");
   if (s->moves[index]) {
