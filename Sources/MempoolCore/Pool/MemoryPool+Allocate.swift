@@ -263,23 +263,32 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     return spans.allocate(byteCount, alignment: 1).map { ($0.pointee.address, true) }
   }
 
-  // A span, or, when the system gives none, a run in a segment that the pool has: address space that is ours already. Rounded
-  // like a span, so that an object's size says no less than what malloc_good_size promised.
+  // A span, or, when the system gives none, a run in a segment that the pool has. Rounded like a span, so that an object's size
+  // says no less than what malloc_good_size promised.
   private func allocateSpan(_ byteCount: UInt, alignment: UInt) -> (address: UInt, isZero: Bool)? {
     if let span = spans.allocate(max(byteCount, 1), alignment: alignment) { return (span.pointee.address, true) }
-    let count = Self.fragments(goodSize(byteCount))
+    return claimRunAtHand(goodSize(byteCount), alignment: alignment).map { ($0.0.address, $0.0.isZero) }
+  }
+
+  /// A run in a segment that the pool has, which is address space that is ours already; not of more than the machine has, which no
+  /// system refuses there.
+  func claimRunAtHand(_ byteCount: UInt, alignment: UInt) -> (SegmentPointer.Run, SegmentPointer)? {
+    let machine = UInt(mp_system_memory_size())
+    guard byteCount <= machine, alignment <= machine - byteCount else { return nil }
+    let count = Self.fragments(byteCount)
     // By subtraction: the sum may be larger than a word.
     let alignmentPages = alignment >> Page.shift, pages = count / Page.fragmentCount + 1
-    var run: SegmentPointer.Run?
+    var found: (SegmentPointer.Run, SegmentPointer)?
     segments.first { segment in
       let capacity = segment.pointee.pageCapacity
       guard capacity >= pages, capacity - pages >= alignmentPages else { return false }
-      run =
+      let run =
         alignment <= Page.fragmentByteCount
         ? segment.claimRun(count) : segment.claimRun(count, alignment: alignment)
-      return run != nil
+      found = run.map { ($0, segment) }
+      return found != nil
     }
-    return run.map { ($0.address, $0.isZero) }
+    return found
   }
 
   /// Of a run that holds so many bytes.

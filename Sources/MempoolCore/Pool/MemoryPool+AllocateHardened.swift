@@ -50,7 +50,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   /// A run for who must have one.
   func allocateHardenedRun(_ byteCount: UInt, _ call: StaticString) -> UnsafeMutableRawPointer? {
     guard byteCount <= Self.largestByteCount,
-      let object = orAfterQuarantine({ hardenedRun(byteCount, room: room(byteCount), alignment: 1) })
+      let object = orAfterQuarantine({ hardenedRun(byteCount, room: room(byteCount), { claimRun($0, alignment: 1) }) })
     else { return exhausted(byteCount, call, alignment: Page.fragmentByteCount, isRun: true) }
     return handOut(object)
   }
@@ -82,10 +82,13 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       if hardening == .guards, room >= Self.leastGuarded, let span = spans.allocateGuarded(room, alignment: alignment) {
         return object(span, byteCount)
       }
-      if isLargest, let span = spans.allocate(room, alignment: alignment) { return object(span, byteCount) }
+      if isLargest {
+        if let span = spans.allocate(room, alignment: alignment) { return object(span, byteCount) }
+        return hardenedRun(byteCount, room: room) { claimRunAtHand($0, alignment: alignment) }
+      }
     }
-    if let run = hardenedRun(byteCount, room: room, alignment: alignment) { return run }
-    guard isElastic, !isLargest, room > SpanList.least else { return nil }
+    if let run = hardenedRun(byteCount, room: room, { claimRun($0, alignment: alignment) }) { return run }
+    guard isElastic, room > SpanList.least else { return nil }
     return spans.allocate(room, alignment: alignment).map { object($0, byteCount) }
   }
 
@@ -96,9 +99,11 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   }
 
   // In whole pages, so that the page table has a word to spare for it.
-  private func hardenedRun(_ byteCount: UInt, room: UInt, alignment: UInt) -> HardenedObject? {
+  private func hardenedRun(
+    _ byteCount: UInt, room: UInt, _ claim: (UInt) -> (SegmentPointer.Run, SegmentPointer)?
+  ) -> HardenedObject? {
     let capacity = max((room + Page.byteCount - 1) & ~(Page.byteCount - 1), Page.byteCount)
-    guard let (run, segment) = claimRun(capacity, alignment: alignment) else { return nil }
+    guard let (run, segment) = claim(capacity) else { return nil }
     let found = HardenedObject(
       kind: .run(segment), address: run.address, byteCount: byteCount, capacity: capacity)
     if !run.isZero { Wipe.clear(run.address, found.usedByteCount, mayReturn: isElastic) }

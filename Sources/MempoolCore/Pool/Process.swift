@@ -44,16 +44,18 @@ enum Process {
   /// False, and nothing has been looked at there, when it is no pool of the list.
   static func leave(_ pool: MemoryPoolPointer) -> Bool {
     lock.withLock {
-      tell(ProcessEvent.poolEnd, UInt(bitPattern: pool))
-      let first = head.loadPointerRelaxed()?.assumingMemoryBound(to: MemoryPool.self)
-      if first == pool {
-        head.storeRelaxed(UInt(bitPattern: pool.pointee.next))
-        return true
+      var previous: MemoryPoolPointer?, isThere = false
+      forEachPool { candidate in
+        if candidate == pool { isThere = true } else if candidate.pointee.next == pool { previous = candidate }
       }
-      var previous = first
-      while let candidate = previous, candidate.pointee.next != pool { previous = candidate.pointee.next }
-      previous?.pointee.next = pool.pointee.next
-      return previous != nil
+      guard isThere else { return false }
+      tell(ProcessEvent.poolEnd, UInt(bitPattern: pool))
+      if let previous {
+        previous.pointee.next = pool.pointee.next
+      } else {
+        head.storeRelaxed(UInt(bitPattern: pool.pointee.next))
+      }
+      return true
     }
   }
 
@@ -133,18 +135,15 @@ enum Process {
     lock.withLock {
       var previous: LockGroupPointer?, isThere = false
       forEachGroup { candidate in
-        guard candidate == group else {
-          if candidate.pointee.next == group { previous = candidate }
-          return
-        }
-        isThere = true
-        if let previous {
-          previous.pointee.next = group.pointee.next
-        } else {
-          groupHead.storeRelaxed(UInt(bitPattern: group.pointee.next))
-        }
+        if candidate == group { isThere = true } else if candidate.pointee.next == group { previous = candidate }
       }
-      return isThere
+      guard isThere else { return false }
+      if let previous {
+        previous.pointee.next = group.pointee.next
+      } else {
+        groupHead.storeRelaxed(UInt(bitPattern: group.pointee.next))
+      }
+      return true
     }
   }
 

@@ -97,12 +97,16 @@ extension UnsafeMutablePointer where Pointee == SpanList {
     guard let size = Self.rounded(byteCount), size <= UInt(Int.max) - front - back else { return nil }
     guard let block = pointee.segments.allocateRecord(UInt(MemoryLayout<Span>.size)) else { return nil }
     let record = UnsafeMutableRawPointer(bitPattern: block).unsafelyUnwrapped.assumingMemoryBound(to: Span.self)
-    if let place = mp_pages_reserve(Int(front + size + back), Int(front)) {
+    if let place = mp_pages_take(Int(front + size + back), Int(front)) {
       let address = UInt(bitPattern: place) + front
       record.initialize(to: Span(address: address, byteCount: size, list: self, next: nil, previous: nil))
       record.pointee.front = front
       record.pointee.back = back
-      if mp_pages_commit(Self.memory(address), Int(size)) == 0, enter(record) { return record }
+      if mp_pages_protect(place, Int(front)) == 0, mp_pages_protect(Self.memory(address + size), Int(back)) == 0,
+        enter(record)
+      {
+        return record
+      }
       _ = mp_pages_release(place, Int(front + size + back))
     }
     pointee.segments.deallocateRecord(block, UInt(MemoryLayout<Span>.size))
