@@ -294,7 +294,7 @@ typedef struct mp_allocator {
   void *state;
 } mp_allocator_t;
 mp_allocator_t mp_system_allocator(void);              /* malloc, realloc and free */
-mp_allocator_t mp_pool_allocator(mp_pool_t *pool);     /* NULL: the shared pool */
+mp_allocator_t mp_pool_allocator(mp_pool_t *pool);     /* NULL: the shared pool; misuse is told of "MemoryPool.allocator" */
 
 /*
  * A complete allocator inside `size` bytes from `mem` on, its bookkeeping included: at most 208 bytes, and 2 bits a block. It asks
