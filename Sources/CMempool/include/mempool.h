@@ -14,9 +14,10 @@
  *            SIGABRT:
  *                mempool: mp_free(0x7f2a40012340): double free
  *            A double free is found as long as the object has not been handed out again; functions that resize or measure
- *            an object say "use after free" then. Of two frees at the same moment the later may be told of only when the object's owner
- *            looks at it next; the line names "free", "slab cache" or "object pool" then. So is a call on what is no buffer pool, region, book or cache, or none any more, the
- *            destruction of a pool that is not there, and NULL where a compact or an object pool must be. Other functions do not look
+ *            an object say "use after free" then. Of two frees at the same moment the later may be told of only when the
+ *            object's owner looks at it next; the line names "free", "slab cache" or "object pool" then.
+ *            The same happens to a call on what is no buffer pool, region, book or cache (any more), to the destruction of a
+ *            pool that is not there, and to NULL where a compact or an object pool must be. Other functions do not look
  *            whether a pool that they get has been destroyed.
  *
  * ALIGNMENT  Objects of 16 bytes and more are aligned to 16, smaller ones to 8, unless a function says otherwise.
