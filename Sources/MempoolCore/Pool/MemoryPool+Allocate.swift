@@ -226,7 +226,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   }
 
   private func takeDense(_ heap: ThreadHeapPointer, _ byteCount: UInt) -> UnsafeMutableRawPointer? {
-    let pages = heap.dense.pages(segments)
+    let pages = heap.densePages
     var address = heap.dense.allocate(byteCount, from: pages)
     if address == nil, heap.reclaim() { address = heap.dense.allocate(byteCount, from: pages) }
     guard let address else { return nil }

@@ -101,7 +101,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       if !spans.take(span) { misuse(call, UInt(bitPattern: pointer), "double free") }
       spans.deallocate(span)
     case .dense(let heap):
-      if let fault = heap.deallocate(UInt(bitPattern: pointer), to: heap.pages(segments)) {
+      if let fault = ThreadHeapPointer.of(heap).deallocateDense(UInt(bitPattern: pointer)) {
         misuse(call, UInt(bitPattern: pointer), fault.text(.free))
       }
     case .system:
@@ -164,6 +164,9 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     }
     let entry = segment.entry(of: address)
     if entry.isSlab { return locate(address, in: entry, call) }
+    if entry.kind == .dense {
+      return .dense(entry.slab.loadPointerRelaxed().unsafelyUnwrapped.assumingMemoryBound(to: DenseHeap.self))
+    }
     switch segment.run(at: address) {
     case .run(let head, let count):
       if head != address { misuse(call, address, "not the start of an object") }
@@ -171,9 +174,6 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     case .free: misuse(call, address, call.purpose.freedOrNeverAllocated)
     case .other(.cache): misuse(call, address, "an item of a slab cache: only the cache takes it back")
     case .other(.object): misuse(call, address, "an object of an object pool: only the pool takes it back")
-    case .other(.dense):
-      let heap = entry.slab.loadPointerRelaxed().unsafelyUnwrapped.assumingMemoryBound(to: DenseHeap.self)
-      return .dense(heap)
     case .other: misuse(call, address, "never allocated")
     }
   }
