@@ -57,6 +57,35 @@ import Testing
     #expect(test.heap.checkInvariants())
   }
 
+  @Test("In a heap of few pages everything may rest while something is out", arguments: DenseFit.both)
+  func allOfAFewPages(fit: DenseFit) throws {
+    let test = TestDenseHeap(fit)
+    var objects: [UInt] = []
+    while test.pages.pagesOut < 4 { objects.append(try #require(test.allocate(12))) }
+    let last = objects.removeLast()
+    for object in objects { #expect(test.deallocate(object) == nil) }
+    #expect(test.heap.rests.loadRelaxed() >> 32 == UInt(objects.count))
+    #expect(test.heap.checkInvariants())
+    for object in objects.reversed() { #expect(test.allocate(12) == object) }
+    #expect(test.heap.rests.loadRelaxed() == 0)
+    for object in objects + [last] { #expect(test.deallocate(object) == nil) }
+    #expect(test.pages.pagesOut == 1)
+    #expect(test.heap.checkInvariants())
+  }
+
+  @Test("Each size from 0 to the largest gets a block that rests only when it is long enough", arguments: DenseFit.both)
+  func longEnough(fit: DenseFit) throws {
+    let pool = try TestPool(fit == .tree ? .denseTree : .dense)
+    for byteCount in UInt(0)...400 {
+      let object = try #require(pool.pool.allocate(byteCount))
+      #expect(pool.pool.usableSize(of: object) >= byteCount)
+      #expect(byteCount < 16 || UInt(bitPattern: object) % 16 == 0)
+      // All sizes so far rest now, and the next one is not to get any of them but its own.
+      pool.pool.deallocate(object)
+      #expect(pool.pool.checkInvariants())
+    }
+  }
+
   /// One byte beyond the end of a block that may rest, every value: whoever is freed notices what is wrong with its own header, and where
   /// one of its neighbours says something else of it; of the rest, the heap says at the latest when it joins blocks.
   @Test(arguments: 0..<4, DenseFit.both)

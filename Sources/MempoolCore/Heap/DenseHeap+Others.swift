@@ -89,7 +89,7 @@ extension UnsafeMutablePointer where Pointee == DenseHeap {
       }
       settle(page, to: source)
     }
-    if restTooMany { rouseAll(to: source) }
+    rouseSurplus(to: source)
     return true
   }
 

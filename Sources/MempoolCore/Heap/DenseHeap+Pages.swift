@@ -98,6 +98,13 @@ extension UnsafeMutablePointer where Pointee == DenseHeap {
     page.end()
   }
 
+  /// Gives back the one empty page, if there is one.
+  func releaseEmptyPage<Source: DensePageSource>(to source: Source) {
+    guard let page = pointee.emptyPage else { return }
+    disown(page)
+    source.releasePage(UInt(bitPattern: page))
+  }
+
   /// Keeps a page that has become empty if it is the only one, else disowns and returns it.
   private func keepEmpty(_ page: DensePagePointer) -> DensePagePointer? {
     guard pointee.emptyPage != nil else {

@@ -11,40 +11,52 @@ extension UnsafeMutablePointer where Pointee == DenseHeap {
   var rests: AtomicPointer { AtomicPointer(self, word: 8) }
   var isAtStack: AtomicPointer { AtomicPointer(self, word: 9) }
 
-  /// Units of the largest block that rests, and how many of a size: with sixteen, a heap that has only holes left would take 1 % more pages,
-  /// as requests of other sizes break larger blocks meanwhile.
-  private static var largest: UInt { 68 }
-  private static var most: UInt8 { 6 }
+  /// Units of the largest block that rests, and how many of a size in a heap of more than a few pages.
+  @inline(__always) private static var largest: UInt { 68 }
+  @inline(__always) private static var most: UInt16 { 10 }
   /// Of how many that are out one may rest, and in how few pages any may.
-  private static var share: UInt { 8 }
-  private static var fewPages: UInt { 4 }
+  @inline(__always) private static var share: UInt { 8 }
+  @inline(__always) private static var fewPages: UInt { 4 }
 
   @inline(__always) private var restingCount: UInt { rests.loadRelaxed() >> 32 }
-  @inline(__always) private var isSmall: Bool { pageCount.loadRelaxed() <= Self.fewPages }
 
   /// An object that has rested; nil when none of this size has.
   @inline(__always)
   func takeResting(_ request: DenseRequest) -> UInt? {
-    let size = request.units, stack = Int(bitPattern: size >> 2)
-    guard size & 3 == 0, size <= Self.largest, pointee.resting[stack] != 0 else { return nil }
-    return atStack { rouse(stack) }
+    let size = request.units
+    guard size & 3 == 0, size <= Self.largest else { return nil }
+    return takeResting(stack: Int(bitPattern: size >> 2))
   }
 
-  /// Lets an object rest; false when it may not, or when something is wrong with it.
+  /// The same, of 16 to 268 bytes: the usual case, before all others.
+  @inline(__always)
+  func takeResting(_ byteCount: UInt) -> UInt? {
+    guard byteCount &- 16 <= (Self.largest - 1) * DensePage.unitBytes - 16 else { return nil }
+    return takeResting(stack: Int(bitPattern: (byteCount + 19) >> 4))
+  }
+
+  @inline(__always)
+  private func takeResting(stack: Int) -> UInt? {
+    let place = pointee.resting[stack]
+    if place == 0 { return nil }
+    return atStack {
+      pointee.resting[stack] = rouse(place, stack)
+      pointee.restingCounts[stack] &-= 1
+      return place
+    }
+  }
+
+  /// Lets an object rest, that lies in a page of this heap; false when it may not, or when something is wrong with it.
   @inline(__always)
   func rest(_ address: UInt) -> Bool {
-    atStack {
-      guard let (page, unit) = place(address) else { return false }
-      let size = page.block(unit).size, stack = Int(bitPattern: size >> 2)
-      guard size & 3 == 0, size <= Self.largest, unit & 3 == 3, pointee.restingCounts[stack] < Self.most,
-        (restingCount + 1) * Self.share <= liveBlocks.loadRelaxed() || isSmall, page.looksRight(unit),
-        page.agreesWithPrevious(unit)
-      else { return false }
-      page.setBlock(unit, .freed(size, at: page.address(unit)))
-      setLink(address, pointee.resting[stack])
-      pointee.resting[stack] = address
-      pointee.restingCounts[stack] &+= 1
-      rests.addUnshared(1 << 32 | size)
+    let page = DensePagePointer.unchecked(of: address), offset = address & (DensePage.byteCount - 1)
+    guard offset & 15 == 0, offset > DensePage.firstUnit * DensePage.unitBytes else { return false }
+    return atStack {
+      let unit = offset / DensePage.unitBytes - 1, block = page.block(unit), size = block.size
+      guard size & 3 == 0, size &- 4 <= Self.largest - 4 else { return false }
+      let stack = Int(bitPattern: size >> 2)
+      guard mayRest(stack), page.looksRight(unit), page.agreesWithPrevious(unit) else { return false }
+      lay(address, stack)
       return true
     }
   }
@@ -62,43 +74,87 @@ extension UnsafeMutablePointer where Pointee == DenseHeap {
     return result
   }
 
-  /// Whether more rest than may, as others have been freed, or all do, in more than the one page that is kept.
+  // Whether one more of this size may rest.
   @inline(__always)
-  var restTooMany: Bool {
-    let count = restingCount, live = liveBlocks.loadRelaxed()
-    return count * Self.share > live && (!isSmall || count == live && count > 0 && pageCount.loadRelaxed() > 1)
+  private func mayRest(_ stack: Int) -> Bool {
+    let count = restingCount + 1, live = liveBlocks.loadRelaxed(), pages = pageCount.loadRelaxed()
+    if pages > Self.fewPages { return pointee.restingCounts[stack] < Self.most && count * Self.share <= live }
+    return count < live || pages == 1
   }
 
-  // Makes the first of a stack one that is out again; there is one.
-  private func rouse(_ stack: Int) -> UInt {
-    let place = pointee.resting[stack], size = UInt(bitPattern: stack) << 2
-    let page = DensePagePointer.unchecked(of: place), unit = (place - UInt(bitPattern: page)) / DensePage.unitBytes - 1
+  /// Frees what rests and may not any more, as others have been freed: all, or, of a few pages with nothing out, what is not in the one that
+  /// is kept.
+  @inline(__always)
+  func rouseSurplus<Source: DensePageSource>(to source: Source) {
+    let count = restingCount, live = liveBlocks.loadRelaxed(), pages = pageCount.loadRelaxed()
+    if pages > Self.fewPages {
+      if count * Self.share > live { rouseAll(to: source) }
+    } else if count == live, count > 0, pages > 1 {
+      keepOnePage(to: source)
+    }
+  }
+
+  @inline(never)
+  private func keepOnePage<Source: DensePageSource>(to source: Source) {
+    var kept = pointee.pages.unsafelyUnwrapped, next = kept.pointee.next
+    while let page = next {
+      if page.pointee.liveUnits > kept.pointee.liveUnits { kept = page }
+      next = page.pointee.next
+    }
+    rouseAll(to: source, but: kept)
+    releaseEmptyPage(to: source)
+  }
+
+  /// Frees all that rest, but for what lies in one page; whether there were any.
+  @inline(never)
+  @discardableResult
+  func rouseAll<Source: DensePageSource>(to source: Source, but kept: DensePagePointer? = nil) -> Bool {
+    if rests.loadRelaxed() == 0 { return false }
+    for stack in 1...Int(Self.largest >> 2) {
+      var place = pointee.resting[stack]
+      pointee.resting[stack] = 0
+      pointee.restingCounts[stack] = 0
+      while place != 0 {
+        let (page, unit) = Self.header(place), next = rouse(place, stack)
+        if page == kept {
+          lay(place, stack)
+        } else {
+          if let fault = page.fault(of: unit) { misuse("dense heap", place, fault.text(.free)) }
+          release(page, unit)
+          settle(page, to: source)
+        }
+        place = next
+      }
+    }
+    return true
+  }
+
+  // Marks a block that is out, and puts it on its stack.
+  @inline(__always)
+  private func lay(_ place: UInt, _ stack: Int) {
+    let (page, unit) = Self.header(place), size = UInt(bitPattern: stack) << 2
+    page.setBlock(unit, .freed(size, at: page.address(unit)))
+    setLink(place, pointee.resting[stack])
+    pointee.resting[stack] = place
+    pointee.restingCounts[stack] &+= 1
+    rests.addUnshared(1 << 32 | size)
+  }
+
+  // Makes a block of a stack, which is being taken off it, one that is out again; the next of the stack.
+  @inline(__always)
+  private func rouse(_ place: UInt, _ stack: Int) -> UInt {
+    let (page, unit) = Self.header(place), size = UInt(bitPattern: stack) << 2
     guard let next = link(place), page.block(unit) == .freed(size, at: page.address(unit)) else {
       page.damaged(at: unit)
     }
     page.setBlock(unit, .out(size, at: page.address(unit)))
-    pointee.resting[stack] = next
-    pointee.restingCounts[stack] &-= 1
     rests.addUnshared(0 &- (1 << 32 | size))
-    return place
+    return next
   }
 
-  /// Frees all that rest; whether there were any.
-  @inline(never)
-  @discardableResult
-  func rouseAll<Source: DensePageSource>(to source: Source) -> Bool {
-    if rests.loadRelaxed() == 0 { return false }
-    for stack in 1...Int(Self.largest >> 2) {
-      while pointee.resting[stack] != 0 {
-        let place = rouse(stack)
-        let page = DensePagePointer.unchecked(of: place),
-          unit = (place - UInt(bitPattern: page)) / DensePage.unitBytes - 1
-        if let fault = page.fault(of: unit) { misuse("dense heap", place, fault.text(.free)) }
-        release(page, unit)
-        settle(page, to: source)
-      }
-    }
-    return true
+  @inline(__always)
+  private static func header(_ place: UInt) -> (page: DensePagePointer, unit: UInt) {
+    (DensePagePointer.unchecked(of: place), (place & (DensePage.byteCount - 1)) / DensePage.unitBytes - 1)
   }
 
   /// In a forked child, before what is marked is freed.
@@ -114,10 +170,9 @@ extension UnsafeMutablePointer where Pointee == DenseHeap {
   func countResting() -> UInt? {
     var sum: UInt = 0
     for stack in 0..<18 {
-      var place = pointee.resting[stack], count: UInt8 = 0
+      var place = pointee.resting[stack], count: UInt16 = 0
       while place != 0 {
-        let page = DensePagePointer.unchecked(of: place),
-          unit = (place - UInt(bitPattern: page)) / DensePage.unitBytes - 1
+        let (page, unit) = Self.header(place)
         guard let next = link(place), page.block(unit) == .freed(UInt(stack) << 2, at: page.address(unit)) else {
           return nil
         }

@@ -41,7 +41,7 @@ struct DenseHeap {
   var emptyPage: DensePagePointer?
   // For each size in fours of units, the object that rests at the top of its stack, and how many there are
   var resting = InlineArray<18, UInt>(repeating: 0)
-  var restingCounts = InlineArray<18, UInt8>(repeating: 0)
+  var restingCounts = InlineArray<18, UInt16>(repeating: 0)
   // Bit n: rooms[n] != nil
   var roomLists: UInt = 0
   // The first page of each list of DensePageLists.
@@ -114,17 +114,14 @@ extension UnsafeMutablePointer where Pointee == DenseHeap {
 
   /// Takes an object back. What is wrong with it, when something is; then nothing has changed. Never claims a page; may release one.
   func deallocate<Source: DensePageSource>(_ address: UInt, to source: Source) -> DenseHeapFault? {
-    let rests = rest(address)
-    if rests, !restTooMany { return nil }
+    guard let (page, unit) = place(address) else { return .notABlock }
+    if rest(address) { return nil }
     enter()
     defer { leave() }
-    if !rests {
-      guard let (page, unit) = place(address) else { return .notABlock }
-      if let fault = page.fault(of: unit) { return fault }
-      release(page, unit)
-      settle(page, to: source)
-    }
-    if restTooMany { rouseAll(to: source) }
+    if let fault = page.fault(of: unit) { return fault }
+    release(page, unit)
+    settle(page, to: source)
+    rouseSurplus(to: source)
     return nil
   }
 
@@ -167,10 +164,7 @@ extension UnsafeMutablePointer where Pointee == DenseHeap {
     let before = pageCount.loadRelaxed()
     collect(to: source)
     rouseAll(to: source)
-    if let page = pointee.emptyPage {
-      disown(page)
-      source.releasePage(UInt(bitPattern: page))
-    }
+    releaseEmptyPage(to: source)
     return before - pageCount.loadRelaxed()
   }
 

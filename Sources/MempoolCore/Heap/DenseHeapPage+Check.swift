@@ -39,9 +39,9 @@ extension UnsafeMutablePointer where Pointee == DensePage {
 
   @inline(__always)
   func looksRight(_ unit: UInt) -> Bool {
-    let block = block(unit), next = unit + block.size
-    return block.isOut && block.isValid(at: address(unit)) && block.size > 0 && next <= DensePage.endUnit
-      && before(unit).isValid(at: address(unit)) && before(next) == DenseBefore(block.size, at: address(next))
+    let block = block(unit), size = UInt(block.word & 0x3ff), next = unit + size
+    return block == .out(size, at: address(unit)) && size > 0 && next <= DensePage.endUnit
+      && before(unit).isValid(at: address(unit)) && before(next) == DenseBefore(size, at: address(next))
   }
 
   /// The same, by the owner: O(1), and a search of the index for each free neighbour. The block, its neighbours and theirs agree about
@@ -63,18 +63,21 @@ extension UnsafeMutablePointer where Pointee == DensePage {
   }
 
   /// Whether the header at `unit` was written for it, and that of the block behind for that, and agrees with it.
+  @inline(__always)
   private func isSound(_ unit: UInt) -> Bool {
     let header = header(unit), next = unit + header.size
     return header.isValid(at: address(unit)) && header.size > 0 && next <= DensePage.endUnit
       && before(next) == DenseBefore(header.size, at: address(next))
   }
 
+  @inline(__always)
   private func isSoundNext(_ unit: UInt) -> Bool {
     let block = block(unit)
     if unit == DensePage.endUnit { return block == .out(0, at: address(unit)) }
     return isSound(unit) && isSoundNeighbour(unit, block)
   }
 
+  @inline(__always)
   private func isSoundPrevious(_ unit: UInt, _ size: UInt) -> Bool {
     if size == 0 { return unit == DensePage.firstUnit }
     guard unit >= DensePage.firstUnit + size else { return false }
@@ -90,6 +93,7 @@ extension UnsafeMutablePointer where Pointee == DensePage {
   }
 
   // What is free has to be in the index: it is about to be joined.
+  @inline(__always)
   private func isSoundNeighbour(_ unit: UInt, _ block: DenseBlock) -> Bool {
     block.isAllocated || block.size < DensePage.leastListed || freeBlocks.contains(unit)
   }

@@ -19,7 +19,7 @@ struct FreeLists {
   }
 
   /// Blocks of a list that a search looks at.
-  private static var probes: Int { 8 }
+  private static var probes: Int { 4 }
 
   private func damaged(at unit: UInt) -> Never { page.damaged(at: unit) }
 

@@ -162,6 +162,10 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
 
   @inline(never)
   func allocateSlow(_ byteCount: UInt, _ call: StaticString) -> UnsafeMutableRawPointer? {
+    if isPlain, isDense, let heap = ownedHeap(), let address = heap.dense.takeResting(byteCount) {
+      heap.requested.addUnshared(byteCount)
+      return UnsafeMutableRawPointer(bitPattern: address)
+    }
     guard start() else { return exhausted(byteCount, call) }
     guard isPlain else { return allocateDiverted(byteCount, alignment: 1, call) }
     let pointer: UnsafeMutableRawPointer?

@@ -86,8 +86,17 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   func deallocateSlow(_ pointer: UnsafeMutableRawPointer?, _ call: CallName) {
     guard let pointer else { return }
     guard isPlain else { return deallocateDiverted(pointer, call) }
+    if isDense, letRest(UInt(bitPattern: pointer)) { return }
     introduce(threadBlock())
     deallocateLocated(pointer, call)
+  }
+
+  // The usual case of a dense pool: an object of the thread's own heap, as the page table says, that may rest.
+  @inline(__always)
+  private func letRest(_ address: UInt) -> Bool {
+    guard pointee.first.contains(address), let heap = ownedHeap() else { return false }
+    let entry = pointee.first.entry(of: address)
+    return entry.isDense && entry.slab.loadRelaxed() == UInt(bitPattern: heap.dense) && heap.dense.rest(address)
   }
 
   /// The same, of any pool that has memory of its own.
@@ -164,7 +173,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     }
     let entry = segment.entry(of: address)
     if entry.isSlab { return locate(address, in: entry, call) }
-    if entry.kind == .dense {
+    if entry.isDense {
       return .dense(entry.slab.loadPointerRelaxed().unsafelyUnwrapped.assumingMemoryBound(to: DenseHeap.self))
     }
     switch segment.run(at: address) {
