@@ -77,6 +77,10 @@ import Testing
   func overwrittenHeadersAreFound(byte: UInt, fit: DenseFit) throws {
     let test = TestDenseHeap(fit)
     let objects = try (0..<4).map { _ in try #require(test.allocate(300)) }
+    // What lies in them and behind them: nothing that by chance looks like the header that a wrong size leads to.
+    let behind = try #require(test.allocate(4000))
+    for object in objects + [behind] { bytes(object, test.usable(object)).fill(0) }
+    #expect(test.deallocate(behind) == nil)
     let place = objects[1] + UInt(test.usable(objects[1])) + byte
     #expect(place - byte == objects[2] - 4)
     let right = bytes(place, 1)[0]

@@ -3,7 +3,7 @@
 ///
 /// A stack for each size up to 68 units, in steps of four, of blocks that serve any request of that size; links lie in the blocks. They are
 /// few, an eighth of what is out at most where the heap has more than a few pages, and none when nothing is out, but in the one page that is
-/// kept: so they hold back few pages. Before another page is taken all are freed.
+/// kept: so they hold back few pages. Before a third page is taken, or when there is no second, all are freed.
 ///
 /// By the owner. Putting a block on its stack and taking it back need not be inside the gate: a forked child believes of another thread's
 /// heap only the headers, in which a block is out or freed, and forgets the stacks.

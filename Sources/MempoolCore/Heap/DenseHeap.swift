@@ -102,13 +102,17 @@ extension UnsafeMutablePointer where Pointee == DenseHeap {
     return take(request) ?? takeElsewhere(request, from: source)
   }
 
-  // What rests and what others have freed comes before a new page.
+  // What rests and what others have freed comes before a new page; but what rests in the only page is left for requests of its size
+  // while there is another page.
   @inline(never)
   private func takeElsewhere<Source: DensePageSource>(_ request: DenseRequest, from source: Source) -> UInt? {
-    let hadWaiting = collect(to: source), hadResting = rouseAll(to: source)
+    let hadWaiting = collect(to: source), hadResting = pageCount.loadRelaxed() > 1 && rouseAll(to: source)
     if hadWaiting || hadResting, let address = take(request) { return address }
-    guard let page = source.claimPage() else { return nil }
-    adopt(DensePagePointer(bitPattern: page).unsafelyUnwrapped)
+    if let page = source.claimPage() {
+      adopt(DensePagePointer(bitPattern: page).unsafelyUnwrapped)
+    } else if !rouseAll(to: source) {
+      return nil
+    }
     return take(request)
   }
 

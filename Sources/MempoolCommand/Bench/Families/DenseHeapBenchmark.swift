@@ -75,7 +75,7 @@ enum DenseHeapBenchmark: FamilyBenchmark {
     }
     for subject in subjects { subject.end() }
     return FamilyRow(
-      what: "\(pattern.title): an allocation and a free (ns)", claim: nil,
+      what: "\(pattern.title): an allocation and a free, the thread's own time (ns)", claim: nil,
       figures: zip(subjects, times).map { .init(name: $0.name, value: median($1)) }, bound: nil)
   }
 
