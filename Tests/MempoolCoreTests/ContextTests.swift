@@ -97,7 +97,7 @@ import Testing
     pool.free(at: nil)
   }
 
-  @Test("X6: ten million nested contexts are measured, visited and freed without recursion")
+  @Test("X6: ten million nested contexts are measured, visited, reported and freed without recursion")
   func deepTrees() {
     let top = make(0)
     var last = top
@@ -106,6 +106,9 @@ import Testing
     var deepest = 0
     top.visit(to: nil) { _, depth, _ in deepest = max(deepest, depth) }
     #expect(deepest == 9_999_999)
+    var lines = LineCount()
+    top.writeJSON(to: &lines)
+    #expect(lines.count == 10_000_002)
     #expect(top.isAbove(last, depth: ~0) && !top.isAbove(last))
     #expect(top.free(at: nil))
   }

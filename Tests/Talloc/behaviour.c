@@ -172,6 +172,19 @@ static void destructors(void) {
   talloc_free(top);
 }
 
+// The name is the newest child. The original frees it first, and this reads what was freed: differential.c compares no such names.
+static int say_parent(struct thing *thing) {
+  printf("below %s\n", talloc_parent_name(thing));
+  return 0;
+}
+static void late_name(void) {
+  void *parent = talloc_new(NULL);
+  struct thing *child = talloc(parent, struct thing);
+  talloc_set_name(parent, "parent %d", 1);
+  talloc_set_destructor(child, say_parent);
+  talloc_free(parent);
+}
+
 static void limits(void) {
   void *top = talloc_named_const(NULL, 0, "top"), *inner = talloc_named_const(top, 0, "inner");
   printf("%d %d\n", talloc_set_memlimit(top, 5000), talloc_set_memlimit(inner, 2000));
@@ -260,7 +273,7 @@ static int end(const char *part) {
 int main(int count, char **arguments) {
   const char *part = count > 1 ? arguments[1] : "";
 #define PART(name) if (!strcmp(part, #name)) return name(), 0;
-  PART(tree) PART(names) PART(strings) PART(pools) PART(references) PART(destructors) PART(limits) PART(tracking) PART(types) PART(fill)
+  PART(tree) PART(names) PART(strings) PART(pools) PART(references) PART(destructors) PART(limits) PART(tracking) PART(types) PART(fill) PART(late_name)
   if (!strcmp(part, "leaks") || !strcmp(part, "leaks-in-full")) {
     if (part[5]) talloc_enable_leak_report_full(); else talloc_enable_leak_report();
     talloc_size(talloc_named_const(NULL, 9, "leaked"), 5);

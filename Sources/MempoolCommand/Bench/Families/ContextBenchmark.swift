@@ -15,13 +15,18 @@ enum ContextBenchmark: FamilyBenchmark {
     progress("trees")
     let tree = times(rounds) { $0.tree() }, pool = times(rounds) { $0.pool() }
     var rows = [
-      FamilyRow(
-        what: "ns an object of a tree, built and freed", claim: "talloc: about 4 % slower than malloc",
-        figures: ordered(tree), bound: tree["libtalloc"].map { $0 * 0.45 }),
-      FamilyRow(
-        what: "ns an object of a tree in a pool, built and freed", claim: "talloc: way faster than any malloc",
-        figures: ordered(pool), bound: pool["libtalloc"].map { min($0 * 0.5, pool["libc"] ?? .infinity) }),
+      row("ns an object of a tree, built and freed", "talloc: about 4 % slower than malloc", tree),
+      row("ns an object of a tree in a pool, built and freed", "talloc: way faster than any malloc", pool),
     ]
+    for (index, times) in [tree, pool].enumerated() {
+      guard let original = times[.libtalloc] else { continue }
+      rows[index].bound = index == 0 ? original * 0.45 : min(original * 0.5, times[.libc] ?? .infinity)
+      guard let dropIn = times[.dropIn] else { continue }
+      rows.append(
+        FamilyRow(
+          what: index == 0 ? "the tree, by libtalloc's own functions" : "the tree in a pool, likewise", claim: nil,
+          figures: [figure("mempool", dropIn), figure("libtalloc", original)], bound: rows[index].bound))
+    }
     progress("pools and depth")
     let few = freeingPlainPool(of: poolBytes / 65536, rounds), many = freeingPlainPool(of: poolBytes / 128, rounds)
     rows.append(
@@ -39,15 +44,24 @@ enum ContextBenchmark: FamilyBenchmark {
     return rows
   }
 
-  private static func times(_ rounds: Int, _ body: (inout ContextWorkload) -> Double) -> [String: Double] {
-    var samples: [String: [Double]] = [:]
+  private typealias Times = [ContextWorkload.Subject: Double]
+
+  private static func times(_ rounds: Int, _ body: (inout ContextWorkload) -> Double) -> Times {
+    var samples: [ContextWorkload.Subject: [Double]] = [:]
     for _ in 0..<rounds {
       for subject in ContextWorkload.Subject.allCases {
         guard var workload = ContextWorkload(subject) else { continue }
-        samples[subject.rawValue, default: []].append(body(&workload))
+        samples[subject, default: []].append(body(&workload))
       }
     }
     return samples.mapValues { Distribution($0).median }
+  }
+
+  private static func row(_ what: String, _ claim: String, _ times: Times) -> FamilyRow {
+    let figures = ContextWorkload.Subject.allCases.compactMap { subject in
+      subject == .dropIn ? nil : times[subject].map { figure(subject.rawValue, $0) }
+    }
+    return FamilyRow(what: what, claim: claim, figures: figures, bound: nil)
   }
 
   private static let poolBytes = 512 << 10
@@ -80,11 +94,5 @@ enum ContextBenchmark: FamilyBenchmark {
 
   private static func figure(_ name: String, _ value: Double) -> FamilyRow.Figure {
     FamilyRow.Figure(name: name, value: value)
-  }
-
-  private static func ordered(_ figures: [String: Double]) -> [FamilyRow.Figure] {
-    ContextWorkload.Subject.allCases.compactMap { subject in
-      figures[subject.rawValue].map { figure(subject.rawValue, $0) }
-    }
   }
 }

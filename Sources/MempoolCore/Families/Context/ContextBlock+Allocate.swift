@@ -7,22 +7,56 @@ extension UnsafeMutablePointer where Pointee == ContextBlock {
   public static func allocate(
     _ byteCount: UInt, under parent: ContextPointer?, name: UnsafePointer<CChar>? = nil, isStrict: Bool
   ) -> ContextPointer? {
+    guard let parent, byteCount < ContextBlock.largest else {
+      return make(byteCount, byteCount, parent, name, isStrict)
+    }
+    guard let pool = parent.poolForChildren else { return makeOutside(byteCount, parent, name, isStrict) }
     // A pool with room, without a call.
-    if let parent, let pool = parent.poolForChildren, byteCount < ContextBlock.largest {
-      let end = pool.pointee.end, own = ContextPool.byteCount(of: byteCount)
-      if own <= pool.pointee.limit &- end {
-        pool.pointee.end = end &+ own
-        pool.pointee.count &+= 1
-        let block = ContextPointer(bitPattern: end).unsafelyUnwrapped
-        let marks = parent.pointee.bits & ContextBlock.Mark.inherited | (isStrict ? ContextBlock.Mark.isStrict : 0)
-        block.start(byteCount | marks, pool.offset(of: block), name)
-        block.pointee.parent = parent
-        block.pointee.previous = nil
-        block.link(to: parent)
-        return block
-      }
+    let end = pool.pointee.end, own = ContextPool.byteCount(of: byteCount)
+    guard own <= pool.pointee.limit &- end else { return make(byteCount, byteCount, parent, name, isStrict) }
+    pool.pointee.end = end &+ own
+    pool.pointee.count &+= 1
+    let block = ContextPointer(bitPattern: end).unsafelyUnwrapped
+    block.start(parent.bits(byteCount, isStrict), pool.offset(of: block), name)
+    block.begin(below: parent)
+    return block
+  }
+
+  // What a child has beside its own: what its parent's marks say of all below it.
+  @inline(__always)
+  private func bits(_ byteCount: UInt, _ isStrict: Bool) -> UInt {
+    byteCount | pointee.bits & ContextBlock.Mark.inherited | (isStrict ? ContextBlock.Mark.isStrict : 0)
+  }
+
+  // Hangs a new block below a parent that is not the tracker.
+  @inline(__always)
+  private func begin(below parent: ContextPointer) {
+    pointee.parent = parent
+    pointee.previous = nil
+    link(to: parent)
+  }
+
+  // No pool, and mostly nobody who counts or locks: then without a register saved, as the other calls come last.
+  @inline(never)
+  private static func makeOutside(
+    _ byteCount: UInt, _ parent: ContextPointer, _ name: UnsafePointer<CChar>?, _ isStrict: Bool
+  ) -> ContextPointer? {
+    if !parent.isMarked(ContextBlock.Mark.isLimited | ContextBlock.Mark.isTracker),
+      let memory = takeCurrent(ContextBlock.byteCount &+ byteCount)
+    {
+      let block = memory.assumingMemoryBound(to: ContextBlock.self)
+      block.start(parent.bits(byteCount, isStrict), 0, name)
+      block.begin(below: parent)
+      return block
     }
     return make(byteCount, byteCount, parent, name, isStrict)
+  }
+
+  // What the shared pool has at hand.
+  @inline(__always)
+  private static func takeCurrent(_ byteCount: UInt) -> UnsafeMutableRawPointer? {
+    let pool = MemoryPoolPointer.shared
+    return pool.told(pool.takeCurrent(byteCount) { nil }, byteCount)
   }
 
   /// `chargedSize` is what limits count, the header apart.

@@ -43,10 +43,11 @@ extension UnsafeMutablePointer where Pointee == ContextBlock {
         if child.isPlain, here.pointee.child == child {
           here.beginWithPlain(child)
           here = child
-        } else if here.freeChild(child, isTop: false, location) {
-          here = child
+          if child.pointee.child != nil { continue }
+        } else {
+          if here.freeChild(child, isTop: false, location) { here = child }
+          continue
         }
-        continue
       }
       let next = here.pointee.previous
       here.release(location)

@@ -56,10 +56,18 @@ extension UnsafeMutablePointer where Pointee == ContextBlock {
   /// Bytes that it has in its pool.
   @inline(__always)
   var extent: UInt {
-    let slack = ((pointee.bits & ContextBlock.Mark.slack) >> ContextBlock.Mark.slackShift) << 4
-    if isPool { return (pool.pointee.limit &- address &+ 15) & ~15 &+ slack }
-    return ContextPool.byteCount(of: size) &+ slack
+    isPool ? (pool.pointee.limit &- address &+ 15) & ~15 &+ slack : plainExtent
   }
+
+  /// The same, of a block that is no pool.
+  @inline(__always)
+  fileprivate var plainExtent: UInt {
+    // No size is so near to the marks that rounding up would reach them.
+    ContextBlock.byteCount &+ slack &+ (pointee.bits &+ 15) & ~(ContextBlock.Mark.all | 15)
+  }
+
+  @inline(__always)
+  private var slack: UInt { (pointee.bits & ContextBlock.Mark.slack) >> (ContextBlock.Mark.slackShift - 4) }
 
   func setSlack(_ byteCount: UInt) {
     pointee.bits =
@@ -149,16 +157,18 @@ extension UnsafeMutablePointer where Pointee == ContextPool {
 
   private func markAllFreed(_ location: UnsafePointer<CChar>?) {
     var next = first
-    while next < pointee.end {
+    let secret = ContextProcess.secret, end = pointee.end
+    while next < end {
       let block = ContextPointer(bitPattern: next).unsafelyUnwrapped
-      if block.isRun {
-        next += block.pointee.bits
-        continue
+      let mark = secret ^ UInt32(truncatingIfNeeded: next >> 4)
+      if block.pointee.identity == mark {
+        next &+= block.plainExtent
+        block.pointee.identity = ~mark
+        block.pointee.name = location
+      } else {
+        if !block.isRun { ContextProcess.fail(block) }
+        next &+= block.pointee.bits
       }
-      block.check()
-      next &+= block.extent
-      block.pointee.identity = ~block.mark
-      block.pointee.name = location
     }
   }
 }
