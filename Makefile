@@ -96,9 +96,10 @@ curves: libraries ## Measure how six allocators grow: time against live objects,
 bench-original: command ## The original's benchmark: mempool bench, against the C library, phase by phase
 	@$(COMMAND)/release/mempool bench $(BENCH)
 
-libraries: ground $(INTERPOSER)/default-visibility $(INTERPOSER)/mempool-c.map $(INTERPOSER)/mempool-malloc.map ## Build the two shared libraries
+libraries: ground $(INTERPOSER)/default-visibility $(INTERPOSER)/mempool-c.map $(INTERPOSER)/mempool-malloc.map $(INTERPOSER)/mempool-talloc.map ## Build the three shared libraries
 	$(call shared-library,mempool-c,libmempool.so)
 	$(call shared-library,mempool-malloc,libmempool-malloc.so)
+	$(call shared-library,mempool-talloc,libmempool-talloc.so)
 
 command: ground ## Build the command mempool
 	$(SWIFT) build -c release --traits CommandLine --scratch-path $(COMMAND) --product mempool --static-swift-stdlib
@@ -106,7 +107,8 @@ command: ground ## Build the command mempool
 install: libraries command ## Install the command, the libraries, the header and the pkg-config file into PREFIX
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/lib/pkgconfig' '$(DESTDIR)$(PREFIX)/include'
 	install -m 755 $(COMMAND)/release/mempool '$(DESTDIR)$(PREFIX)/bin/mempool'
-	install -m 755 $(INTERPOSER)/stage/libmempool.so $(INTERPOSER)/stage/libmempool-malloc.so '$(DESTDIR)$(PREFIX)/lib'
+	install -m 755 $(INTERPOSER)/stage/libmempool.so $(INTERPOSER)/stage/libmempool-malloc.so \
+	  $(INTERPOSER)/stage/libmempool-talloc.so '$(DESTDIR)$(PREFIX)/lib'
 	install -m 644 Sources/CMempool/include/mempool.h '$(DESTDIR)$(PREFIX)/include/mempool.h'
 	sed 's/@VERSION@/$(VERSION)/' scripts/mempool.pc.in >'$(DESTDIR)$(PREFIX)/lib/pkgconfig/mempool.pc'
 
@@ -157,6 +159,12 @@ $(INTERPOSER)/default-visibility: scripts/default-visibility.c | ground
 
 $(INTERPOSER)/mempool-c.map: Sources/CMempool/exports.txt
 $(INTERPOSER)/mempool-malloc.map: Sources/MempoolMalloc/exports.txt
+# A line of this list is a name and the version of its symbol: later versions build on earlier ones.
+$(INTERPOSER)/mempool-talloc.map: Sources/MempoolTalloc/exports.txt
+	@install -d $(@D)
+	@LC_ALL=C sort -k2,2V -k1,1 $< | awk '$$2 != version { if (version) print (before ? "}" before ";" : "local: *; };"); \
+	  if (version) before = " " version; version = $$2; print version " { global:" } { print $$1 ";" } \
+	  END { print (before ? "}" before ";" : "local: *; };") }' >$@
 $(INTERPOSER)/%.map:
 	@install -d $(@D)
 	@{ echo '{ global:'; sed 's/#.*//; s/[[:space:]]//g; /./!d; s/$$/;/' $<; echo 'local: *; };'; } >$@

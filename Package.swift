@@ -13,6 +13,8 @@ let faceSettings: [SwiftSetting] = [
   .swiftLanguageMode(.v6),
   .enableUpcomingFeature("MemberImportVisibility"),
   .enableUpcomingFeature("ExistentialAny"),
+  // Handles of contexts do not escape: their functions say on what they depend.
+  .enableExperimentalFeature("Lifetimes"),
   .strictMemorySafety(),
 ]
 
@@ -27,9 +29,11 @@ let package = Package(
   products: [
     .library(name: "Mempool", targets: ["Mempool"]),
     .library(name: "CMempool", targets: ["CMempool", "CMempoolHeaders"]),
-    // Built by `make` with `--traits Interposer`, installed as libmempool.so and libmempool-malloc.so.
+    // Built by `make` with `--traits Interposer`, installed as libmempool.so, libmempool-malloc.so and
+    // libmempool-talloc.so.
     .library(name: "mempool-c", type: .dynamic, targets: ["CMempool"]),
     .library(name: "mempool-malloc", type: .dynamic, targets: ["MempoolMalloc"]),
+    .library(name: "mempool-talloc", type: .dynamic, targets: ["MempoolTalloc"]),
     .executable(name: "mempool", targets: ["MempoolCommand"]),
     .executable(name: "mempool-stress", targets: ["StressTests"]),
     // Linked with libFuzzer by `make fuzz`.
@@ -76,6 +80,13 @@ let package = Package(
     .target(
       name: "MempoolMalloc",
       dependencies: ["CMempoolMalloc", "MempoolCore"],
+      exclude: ["System", "README.md", "exports.txt"],
+      swiftSettings: engineSettings
+    ),
+    .target(name: "CMempoolTalloc", path: "Sources/MempoolTalloc/System"),
+    .target(
+      name: "MempoolTalloc",
+      dependencies: ["CMempoolTalloc", "MempoolCore"],
       exclude: ["System", "README.md", "exports.txt"],
       swiftSettings: engineSettings
     ),

@@ -8,7 +8,7 @@ import Glibc
 /// model. Nothing of it stays.
 public enum Fuzz: UInt8, CaseIterable, Sendable {
   case poolInBuffer, densePool, fixedPool, elasticPool, sharedPool, cache, bitmap, hintedBitmap, environment, options
-  case bufferPool, compact, region, book, malloc, passThroughPool, fallbackPool, swiftFace, objectPool
+  case bufferPool, compact, region, book, malloc, passThroughPool, fallbackPool, swiftFace, objectPool, context
 
   private static let levelShift: UInt8 = 6
 
@@ -63,6 +63,7 @@ public enum Fuzz: UInt8, CaseIterable, Sendable {
     case .malloc: try MallocDriver.run(input)
     case .swiftFace: try SwiftFaceDriver.run(input)
     case .objectPool: try ObjectPoolDriver.run(input)
+    case .context: try ContextDriver.run(input)
     }
   }
 }

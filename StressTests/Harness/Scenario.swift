@@ -62,6 +62,7 @@ let scenarios: [any Scenario.Type] = [
   ObjectChurn.self,
   PoolLifecycle.self,
   LockedBufferPools.self,
+  ContextTrees.self,
   ForkUnderLoad.self,
   Idle.self,
   Refused.self,

@@ -4,6 +4,7 @@
 
 #include "atomics.h"
 #include "bounded_wait.h"
+#include "context.h"
 #include "faults.h"
 #include "output.h"
 #include "sanitizer.h"

@@ -1,4 +1,5 @@
 import Foundation
+import MempoolCore
 
 extension InfoReport {
   var machineText: String {
@@ -48,6 +49,9 @@ extension InfoReport {
         worst(from: 36)))
     lines.append(
       "33 to 35 bytes take 48 and waste 27 to 31 %: what alignment to 16 costs. Up to 32 bytes it is at most 15 bytes.")
+    lines.append(
+      "A block of a context has \(ContextStatistics.overhead) bytes in front of it; in a context's pool, multiples of 16 are taken."
+    )
     return lines.joined(separator: "\n")
   }
 }

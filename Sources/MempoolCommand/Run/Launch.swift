@@ -62,7 +62,7 @@ struct LibraryLocation {
   static let name = "libmempool-malloc.so"
 
   /// Beside this executable as it is installed (`bin` and `lib`) or as it is built (`.build` and `.build-interposer`).
-  static func candidates(executable: URL) -> [URL] {
+  static func candidates(executable: URL, _ name: String = name) -> [URL] {
     let folder = executable.deletingLastPathComponent()
     var candidates = [
       folder.deletingLastPathComponent().appendingPathComponent("lib/\(name)"), folder.appendingPathComponent(name),

@@ -8,3 +8,10 @@ struct BytesSink: ByteSink {
 
   var text: String { String(decoding: bytes, as: UTF8.self) }
 }
+
+/// Counts the lines of what is written, and keeps nothing of it.
+struct LineCount: ByteSink {
+  var count = 0
+
+  mutating func write(_ new: UnsafeRawBufferPointer) { count += new.count { $0 == UInt8(ascii: "\n") } }
+}

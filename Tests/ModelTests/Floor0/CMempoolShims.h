@@ -10,6 +10,7 @@
 #define mp_pause mp_pause_that_ships
 #define mp_thread_block_self mp_thread_block_self_that_ships
 #include <bounded_wait.h>
+#include <context.h>
 #include <faults.h>
 #include <output.h>
 #include <sanitizer.h>

@@ -17,6 +17,7 @@ mp_word mp_default_wait[MP_WAIT_WORDS] SHARED;
 unsigned char mp_environment_storage[MP_ENVIRONMENT_BYTES] SHARED;
 mp_word mp_purger_state SHARED;
 unsigned char mp_guard_storage[MP_GUARD_BYTES] SHARED;
+unsigned char mp_context_storage[MP_CONTEXT_BYTES] SHARED;
 const int mp_replaces_malloc = 0;
 
 // --- Threads. Their blocks lie at the end of the memory, so that each run finds them as they were.

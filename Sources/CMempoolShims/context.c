@@ -1,0 +1,3 @@
+#include "CMempoolShims.h"
+
+unsigned char mp_context_storage[MP_CONTEXT_BYTES] __attribute__((aligned(64)));
