@@ -52,6 +52,7 @@ extension UnsafeMutablePointer where Pointee == DenseHeap {
 
   @inline(__always)
   private func take(_ request: DenseRequest, from page: DensePagePointer) -> UInt? {
+    if !page.isSealed { misuse("dense heap", UInt(bitPattern: page), "page header overwritten") }
     guard let unit = page.take(request) else { return nil }
     room.refile(page)
     if pointee.emptyPage == page { pointee.emptyPage = nil }

@@ -64,7 +64,7 @@ extension UnsafeMutablePointer where Pointee == DensePage {
 
   /// Whether the header at `unit` was written for it, and that of the block behind for that, and agrees with it.
   @inline(__always)
-  private func isSound(_ unit: UInt) -> Bool {
+  func isSound(_ unit: UInt) -> Bool {
     let header = header(unit), next = unit + header.size
     return header.isValid(at: address(unit)) && header.size > 0 && next <= DensePage.endUnit
       && before(next) == DenseBefore(header.size, at: address(next))

@@ -69,17 +69,20 @@ extension UnsafeMutablePointer where Pointee == DensePage {
   }
 
   /// In a forked child, by its only thread: frees what is marked: what other threads did, be it in the list or not yet, and what rested;
-  /// how much. O(blocks).
+  /// how much. What lies behind a header that somebody wrote to stays as it is, for who next frees there to report. O(blocks).
   func recoverAfterFork() -> (blocks: UInt, units: UInt) {
     told.storeRelaxed(0)
     pendingNext.storeRelaxed(0)
     var (blocks, units): (UInt, UInt) = (0, 0)
     var at = DensePage.firstUnit
-    while at < DensePage.endUnit {
+    while at < DensePage.endUnit, isSound(at) {
       let block = block(at)
-      if block.size == 0 { damaged(at: at) }
       if block.isFreed {
         setBlock(at, .out(block.size, at: address(at)))
+        if fault(of: at) != nil {
+          setBlock(at, block)
+          break
+        }
         blocks += 1
         units += block.size
         at = release(at)
