@@ -7,9 +7,9 @@
   struct Command: ParsableCommand {
     static let configuration = CommandConfiguration(
       commandName: "mempool",
-      abstract: "Runs programs on this allocator, tells how it is set up, and measures it.",
+      abstract: "Runs programs on this allocator, tells how it is set up, measures it, and studies contention.",
       version: "0.1.0",  // the Makefile's VERSION: a test compares the two
-      subcommands: [RunCommand.self, InfoCommand.self, BenchCommand.self]
+      subcommands: [RunCommand.self, InfoCommand.self, BenchCommand.self, StudyCommand.self]
     )
 
     static func main() {
