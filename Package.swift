@@ -82,7 +82,7 @@ let package = Package(
     .target(name: "Mempool", dependencies: ["MempoolCore"], swiftSettings: faceSettings),
     // What `mempool study` measures, simulates and draws.
     .target(
-      name: "MempoolStudy", dependencies: ["CMempoolShims", "MempoolCore"], exclude: ["README.md"],
+      name: "MempoolStudy", dependencies: ["CMempoolShims", "MempoolCore"], exclude: ["README.md", "Recorder"],
       swiftSettings: toolSettings
     ),
     .executableTarget(

@@ -13,13 +13,15 @@ import Testing
       }
       var histogram = LatencyHistogram()
       for value in 1...1000 as ClosedRange<UInt64> { histogram.record(value) }
+      let claims = StudyResult.Claims(
+        fairness: sample(1), failuresPerThousand: sample(3), attemptsPerOperation: sample(1),
+        lostSwapsPerOperation: sample(0), retriesPerOperation: sample(0.1), waitingPercent: sample(20),
+        withoutProcessorPercent: sample(5), voluntarySwitchesPerSecond: sample(10),
+        involuntarySwitchesPerSecond: sample(1))
       return StudyResult.Row(
-        series: point.series, position: point.position, setup: point.setup,
-        operationsPerSecond: sample(Double(place + 1) * 1000 * factor), fairness: sample(1),
-        failuresPerThousand: sample(3),
-        attemptsPerOperation: sample(1), lostSwapsPerOperation: sample(0), retriesPerOperation: sample(0.1),
-        waitingPercent: sample(20), withoutProcessorPercent: sample(5), voluntarySwitchesPerSecond: sample(10),
-        involuntarySwitchesPerSecond: sample(1), latency: .init(histogram), threads: point.setup.threads)
+        series: point.series, position: point.position, threads: point.setup.threads, setup: point.setup,
+        operationsPerSecond: sample(Double(place + 1) * 1000 * factor), latency: .init(histogram), claims: claims,
+        peakMebibytes: nil)
     }
     return StudyResult(
       preset: preset.name, title: preset.title, question: preset.question, command: "mempool study <x>", seed: 1,
@@ -70,7 +72,7 @@ import Testing
     #expect(
       lines.dropFirst().allSatisfy { line in
         line.split(separator: "\"", omittingEmptySubsequences: false).enumerated()
-          .filter { $0.offset % 2 == 0 }.reduce(0) { $0 + $1.element.count { $0 == "," } } == 24
+          .filter { $0.offset % 2 == 0 }.reduce(0) { $0 + $1.element.count { $0 == "," } } == 25
       })
     for plot in result.plots {
       let script = plot.script(.wide, format: "svg", output: "x.svg")

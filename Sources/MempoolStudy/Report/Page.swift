@@ -166,7 +166,7 @@ package struct Page {
     result.axis.labels.enumerated().map { position, label -> String in
       let rows = result.rows.filter { $0.position == position }
       guard !rows.isEmpty else { return "" }
-      let head = StudyResult.tableHead.map { "<th>\(Self.escaped($0))</th>" }.joined()
+      let head = result.tableHead.map { "<th>\(Self.escaped($0))</th>" }.joined()
       let body = rows.map { row -> String in
         let cells = result.tableLine(row)
         return "<tr><th>\(Self.escaped(cells[0]))</th>"

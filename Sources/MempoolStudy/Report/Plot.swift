@@ -104,7 +104,7 @@ package struct Plot {
 extension StudyResult {
   /// The pictures of the preset, and of the simulated machine.
   package var plots: [Plot] {
-    let charts = Preset.named(preset)?.charts ?? [.throughput]
+    let charts = Preset.named(preset)?.charts ?? [.throughput, .latency, .memory]
     var plots = charts.map(plot)
     if let simulated { plots.append(Self.plot(simulated, of: preset)) }
     return plots
@@ -123,10 +123,11 @@ extension StudyResult {
           }
           switch chart {
           case .throughput: return sampled(row.operationsPerSecond, by: 1e6)
-          case .failures: return sampled(row.failuresPerThousand)
+          case .failures: return sampled(row.claims?.failuresPerThousand ?? Sample([0]))
           case .latency: return (x, Double(max(1, row.latency?.p99 ?? 1)), nil, nil)
-          case .fairness: return sampled(row.fairness)
-          case .waiting: return sampled(row.waitingPercent)
+          case .fairness: return sampled(row.claims?.fairness ?? Sample([1]))
+          case .waiting: return sampled(row.claims?.waitingPercent ?? Sample([0]))
+          case .memory: return sampled(row.peakMebibytes ?? Sample([0]))
           }
         })
     }

@@ -25,22 +25,27 @@ extension StudyResult {
       "fairness", "failures_per_thousand", "attempts_per_operation", "lost_swaps_per_operation",
       "retries_per_operation",
       "waiting_percent", "without_processor_percent", "voluntary_switches_per_second",
-      "involuntary_switches_per_second", "p50_ns", "p90_ns", "p99_ns", "p99_9_ns", "p99_99_ns", "max_ns",
+      "involuntary_switches_per_second", "peak_mebibytes", "p50_ns", "p90_ns", "p99_ns", "p99_9_ns", "p99_99_ns",
+      "max_ns",
     ]
     let lines = rows.map { row -> String in
       let interval = row.operationsPerSecond.medianInterval()
-      let figures = [
-        row.operationsPerSecond.median, interval.lower, interval.upper, interval.coverage, row.fairness.median,
-        row.failuresPerThousand.median, row.attemptsPerOperation.median, row.lostSwapsPerOperation.median,
-        row.retriesPerOperation.median, row.waitingPercent.median, row.withoutProcessorPercent.median,
-        row.voluntarySwitchesPerSecond.median, row.involuntarySwitchesPerSecond.median,
+      let claims = row.claims
+      let figures: [Double?] = [
+        row.operationsPerSecond.median, interval.lower, interval.upper, interval.coverage, claims?.fairness.median,
+        claims?.failuresPerThousand.median, claims?.attemptsPerOperation.median, claims?.lostSwapsPerOperation.median,
+        claims?.retriesPerOperation.median, claims?.waitingPercent.median, claims?.withoutProcessorPercent.median,
+        claims?.voluntarySwitchesPerSecond.median, claims?.involuntarySwitchesPerSecond.median,
+        row.peakMebibytes?.median,
       ]
       let latency = row.latency.map { [$0.p50, $0.p90, $0.p99, $0.p999, $0.p9999, $0.maximum].map(String.init) }
       let head = [
         preset, row.series, String(row.position), axis.labels[row.position], String(row.threads),
         String(row.operationsPerSecond.count),
       ]
-      return (head + figures.map { String(format: "%.6g", $0) } + (latency ?? Array(repeating: "", count: 6)))
+      return
+        (head + figures.map { $0.map { String(format: "%.6g", $0) } ?? "" }
+        + (latency ?? Array(repeating: "", count: 6)))
         .map(Self.quoted).joined(separator: ",")
     }
     return ([columns.joined(separator: ",")] + lines).joined(separator: "\n") + "\n"
@@ -63,22 +68,27 @@ extension StudyResult {
     rows.first { $0.series == series && $0.position == position }
   }
 
-  package static var tableHead: [String] {
-    [
-      "series", "operations/s", "95 % of it within", "gave up ‰", "attempts", "retries", "waiting", "p50 ns", "p99 ns",
-      "p99.99 ns", "fairness",
-    ]
+  /// What a line of a table says, beside the series: of claims, and of allocators.
+  package var tableHead: [String] {
+    let first = ["series", "operations/s", "95 % of it within"]
+    let last = ["p50 ns", "p99 ns", "p99.99 ns"]
+    let isOfClaims = rows.contains { $0.claims != nil }
+    return first + (isOfClaims ? ["gave up ‰", "attempts", "retries", "waiting", "fairness"] : ["peak MiB"]) + last
   }
 
   package func tableLine(_ row: Row) -> [String] {
     let interval = row.operationsPerSecond.medianInterval()
-    return [
-      row.series, row.operationsPerSecond.median.short, "\(interval.lower.short) … \(interval.upper.short)",
-      row.failuresPerThousand.median.short, row.attemptsPerOperation.median.short,
-      row.retriesPerOperation.median.short, "\(row.waitingPercent.median.short) %",
-      row.latency.map { Double($0.p50).short } ?? "", row.latency.map { Double($0.p99).short } ?? "",
-      row.latency.map { Double($0.p9999).short } ?? "", row.fairness.median.short,
-    ]
+    var line = [row.series, row.operationsPerSecond.median.short, "\(interval.lower.short) … \(interval.upper.short)"]
+    if let claims = row.claims {
+      line += [
+        claims.failuresPerThousand.median.short, claims.attemptsPerOperation.median.short,
+        claims.retriesPerOperation.median.short, "\(claims.waitingPercent.median.short) %",
+        claims.fairness.median.short,
+      ]
+    } else {
+      line.append(row.peakMebibytes?.median.short ?? "")
+    }
+    return line + (row.latency.map { [$0.p50, $0.p99, $0.p9999].map { Double($0).short } } ?? ["", "", ""])
   }
 
   /// What is to be said of the machine and of how far the figures can be trusted, a sentence each.
@@ -108,7 +118,7 @@ extension StudyResult {
         100 * reference.relativeSpread, 100 * ((reference.values.max() ?? 1) / (reference.values.min() ?? 1) - 1)))
     notes.append(
       String(
-        format: "One claim in 61 is timed. Reading the clock takes %.0f ns, which is subtracted from each latency.",
+        format: "One call in 61 is timed. Reading the clock takes %.0f ns, which is subtracted from each latency.",
         machine.calibration.clockNanoseconds))
     if let interval = rows.first?.operationsPerSecond.medianInterval(), interval.coverage < 0.95 {
       notes.append(
@@ -126,7 +136,7 @@ extension StudyResult {
       let here = rows.filter { $0.position == position }
       guard !here.isEmpty else { continue }
       lines.append("\(axis.title) \(label)")
-      lines += Self.aligned([Self.tableHead] + here.map(tableLine)).map { "  \($0)" }
+      lines += Self.aligned([tableHead] + here.map(tableLine)).map { "  \($0)" }
       lines.append("")
     }
     return (lines + caveats).joined(separator: "\n")

@@ -51,7 +51,7 @@ package struct Simulated: Codable, Equatable, Sendable {
       }
     }
     for row in measured where row.threads <= processors {
-      guard row.withoutProcessorPercent.median <= 10 else {
+      guard (row.claims?.withoutProcessorPercent.median ?? 0) <= 10 else {
         unfit += 1
         continue
       }

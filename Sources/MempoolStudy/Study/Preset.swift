@@ -8,15 +8,16 @@ package struct Preset: Sendable {
 
   /// A picture: what is drawn over the axis.
   package enum Chart: String, CaseIterable, Codable, Sendable {
-    case throughput, failures, latency, fairness, waiting
+    case throughput, failures, latency, fairness, waiting, memory
 
     package var title: String {
       switch self {
       case .throughput: "Million operations a second, all threads together"
       case .failures: "Claims that gave up, of 1000"
-      case .latency: "Claim, 99th percentile, ns"
+      case .latency: "A call, 99th percentile, ns"
       case .fairness: "Fairness over threads (Jain: 1 is even)"
       case .waiting: "Time spent in waits, % of all threads' time"
+      case .memory: "The most memory that a process had, MiB"
       }
     }
   }

@@ -39,9 +39,21 @@ package struct StudyResult: Codable, Equatable, Sendable {
     package var series: String
     /// Of the axis: 0 is the leftmost.
     package var position: Int
+    package var threads: Int
+    /// Of a claim benchmark.
     package var setup: ClaimSetup?
     /// A value a round.
     package var operationsPerSecond: Sample
+    /// Of all rounds together.
+    package var latency: Latency?
+    /// Of a claim benchmark.
+    package var claims: Claims?
+    /// Of an allocator: the most memory that its process had.
+    package var peakMebibytes: Sample?
+  }
+
+  /// What is counted of claims; a value a round.
+  package struct Claims: Codable, Equatable, Sendable {
     package var fairness: Sample
     /// Of 1000 claims, how many gave up.
     package var failuresPerThousand: Sample
@@ -53,14 +65,9 @@ package struct StudyResult: Codable, Equatable, Sendable {
     package var withoutProcessorPercent: Sample
     package var voluntarySwitchesPerSecond: Sample
     package var involuntarySwitchesPerSecond: Sample
-    /// Of all rounds together.
-    package var latency: Latency?
-    package var threads: Int
-
-    package var key: String { "\(series) at \(position)" }
   }
 
-  /// Nanoseconds of a claim, its waits included.
+  /// Nanoseconds of a claim, its waits included; of an allocator, of a call.
   package struct Latency: Codable, Equatable, Sendable {
     package var count: UInt64
     package var p50: UInt64

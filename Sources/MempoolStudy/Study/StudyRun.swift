@@ -73,9 +73,8 @@ package struct StudyRun {
     }
     var latencies = LatencyHistogram()
     for result in results { latencies.merge(result.latencies) }
-    return StudyResult.Row(
-      series: point.series, position: point.position, setup: point.setup,
-      operationsPerSecond: sample(\.operationsPerSecond), fairness: sample(\.fairness),
+    let claims = StudyResult.Claims(
+      fairness: sample(\.fairness),
       failuresPerThousand: sample {
         1000 * Double($0.counters.failures) / Double(max(1, $0.counters.failures + $0.counters.operations))
       },
@@ -84,12 +83,15 @@ package struct StudyRun {
       waitingPercent: percent { counters, _ in Double(counters.waitNanoseconds) },
       withoutProcessorPercent: percent { counters, all in
         // A sleep is a wait; what is left of the time without a processor was taken by others.
-        all - Double(counters.processorNanoseconds)
-          - (point.setup.wait.givesProcessorUp ? Double(counters.waitNanoseconds) : 0)
+        let asleep = point.setup.wait.givesProcessorUp ? Double(counters.waitNanoseconds) : 0
+        return all - Double(counters.processorNanoseconds) - asleep
       },
       voluntarySwitchesPerSecond: sample { Double($0.counters.voluntarySwitches) / $0.seconds },
-      involuntarySwitchesPerSecond: sample { Double($0.counters.involuntarySwitches) / $0.seconds },
-      latency: StudyResult.Latency(latencies), threads: point.setup.threads)
+      involuntarySwitchesPerSecond: sample { Double($0.counters.involuntarySwitches) / $0.seconds })
+    return StudyResult.Row(
+      series: point.series, position: point.position, threads: point.setup.threads, setup: point.setup,
+      operationsPerSecond: sample(\.operationsPerSecond), latency: StudyResult.Latency(latencies), claims: claims,
+      peakMebibytes: nil)
   }
 }
 
