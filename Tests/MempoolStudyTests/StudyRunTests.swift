@@ -6,7 +6,7 @@ import Testing
   private func study(_ preset: Preset = .crossFree) -> StudyRun {
     var study = StudyRun(preset)
     study.rounds = 2
-    study.milliseconds = 1
+    study.milliseconds = 2
     return study
   }
 

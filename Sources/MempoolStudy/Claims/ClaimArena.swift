@@ -9,7 +9,8 @@ struct ClaimArena {
   let mailboxes: UnsafeMutablePointer<UInt>
   // 0: free; thread + 1. Only used where owners are checked.
   let owners: UnsafeMutablePointer<UInt>
-  // A line each: whether to stop, how many wait, how often something was freed while they did, how many are done.
+  // A line each: whether to stop, how many wait, how often something was freed while they did, how many
+  // are done, how many have begun.
   private let gate: UnsafeMutablePointer<UInt>
   private let memory: UnsafeMutableRawPointer
 
@@ -18,10 +19,10 @@ struct ClaimArena {
     let cellWords = (setup.cells * cellStride + 7) / 8 * 8
     let mailWords = setup.threads * Mailbox.wordCount
     let ownerWords = setup.cells * Cell.itemCount
-    let count = 32 + cellWords + mailWords + ownerWords
+    let count = 40 + cellWords + mailWords + ownerWords
     memory = .allocate(byteCount: count * MemoryLayout<UInt>.size, alignment: 128)
     gate = memory.initializeMemory(as: UInt.self, repeating: 0, count: count)
-    cells = gate + 32
+    cells = gate + 40
     mailboxes = cells + cellWords
     owners = mailboxes + mailWords
     for cell in 0..<setup.cells { cells[cell * cellStride] = Cell.surplus(beyond: setup.itemsPerCell) }
@@ -38,6 +39,7 @@ struct ClaimArena {
   var waiters: AtomicPointer { AtomicPointer(gate + 8) }
   var frees: AtomicPointer { AtomicPointer(gate + 16) }
   var finished: AtomicPointer { AtomicPointer(gate + 24) }
+  var begun: AtomicPointer { AtomicPointer(gate + 32) }
   var freesWord: UnsafeMutablePointer<UInt> { gate + 16 }
 
   /// Whether every item is free, when no thread runs.

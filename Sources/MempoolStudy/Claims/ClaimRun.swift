@@ -32,6 +32,8 @@ package enum ClaimRun {
     let team = try Team(count: setup.threads) { threads[$0].run(operationLimit: operationLimit) }
     team.start()
     if operationLimit == .max {
+      // On a busy machine the time would be over before any thread has got a processor.
+      while arena.begun.loadRelaxed() == 0 { mp_sleep_nanoseconds(20_000) }
       mp_sleep_nanoseconds(UInt64(seconds * 1e9))
       arena.stop.storeRelaxed(1)
     }

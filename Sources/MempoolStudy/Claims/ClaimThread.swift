@@ -58,6 +58,7 @@ final class ClaimThread<Counting: Tally>: @unchecked Sendable {
   func run(operationLimit: UInt64 = .max) {
     let before = ThreadUsage()
     begin = mp_clock_nanoseconds()
+    _ = arena.begun.fetchAddRelaxed(1)
     var untilSample = Self.samplePeriod - number % Self.samplePeriod
     while arena.stop.loadRelaxed() == 0, counters.operations < operationLimit {
       if let item = inbox.take() {

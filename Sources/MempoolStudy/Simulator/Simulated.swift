@@ -6,7 +6,7 @@ package struct Simulated: Codable, Equatable, Sendable {
     package var operationsPerSecond: Double
   }
 
-  /// Where both are: at most as many threads as the machine has processors, and these had them.
+  /// Where both are: at most as many threads as the machine has processors, and, if they are several, these had them.
   package struct Check: Codable, Equatable, Sendable {
     package var series: String
     package var threads: Int
@@ -51,14 +51,17 @@ package struct Simulated: Codable, Equatable, Sendable {
       }
     }
     for row in measured where row.threads <= processors {
-      guard (row.claims?.withoutProcessorPercent.median ?? 0) <= 10 else {
+      let idle = row.claims?.withoutProcessorPercent.values ?? []
+      guard row.threads == 1 || Sample(idle).median <= 10 else {
         unfit += 1
         continue
       }
       guard let simulated = rows.first(where: { $0.series == row.series && $0.cores == row.threads }) else { continue }
+      // Of the time in which the threads had a processor: on the simulated machine they always do.
+      let speeds = zip(row.operationsPerSecond.values, idle).map { $0 / (1 - min($1, 99) / 100) }
       checks.append(
         Check(
-          series: row.series, threads: row.threads, measured: row.operationsPerSecond.median,
+          series: row.series, threads: row.threads, measured: Sample(speeds).median,
           simulated: simulated.operationsPerSecond))
     }
   }

@@ -226,7 +226,9 @@ package enum SimulatedRun {
     package let nanoseconds: Double
   }
 
-  /// - Parameter operationCount: Of all cores together; the first tenth of them does not count for the speed.
+  /// - Parameter operationCount: Of all cores together, at least. It also goes on for as long as a line needs to go round all
+  ///   cores fifty times, unless ten times as many operations are done by then: or what was seen would be those cores that
+  ///   happened to be first. The first fifth of that, and tenth of the operations, does not count for the speed.
   package static func run(_ setup: ClaimSetup, costs: SimulatedCosts, operationCount: Int, seed: UInt64) -> Result {
     let mail = SimulatedClaims.Mail(setup.threads)
     var machine = SimulatedMachine(
@@ -235,17 +237,20 @@ package enum SimulatedRun {
     func total(_ machine: SimulatedMachine<SimulatedClaims>) -> Int {
       machine.programs.reduce(0) { $0 + Int($1.counters.operations) }
     }
+    let rounds = 50 * Double(setup.threads) * costs.transfer
     // Counting all cores after each step would take longer than the step.
     var steps = 0
-    func hasReached(_ count: Int) -> (SimulatedMachine<SimulatedClaims>) -> Bool {
+    func hasReached(_ count: Int, _ time: Double) -> (SimulatedMachine<SimulatedClaims>) -> Bool {
       { machine in
         steps += 1
-        return steps % setup.threads == 0 && total(machine) >= count
+        guard steps % setup.threads == 0 else { return false }
+        let operations = total(machine)
+        return operations >= count && (machine.now >= time || operations >= 10 * count)
       }
     }
-    machine.run(until: hasReached(operationCount / 10))
+    machine.run(until: hasReached(operationCount / 10, rounds / 5))
     let (warmTime, warmCount) = (machine.now, total(machine))
-    machine.run(until: hasReached(operationCount))
+    machine.run(until: hasReached(operationCount, rounds))
     var counters = ClaimCounters()
     for program in machine.programs { counters.add(program.counters) }
     return Result(

@@ -94,7 +94,8 @@ package struct Preset: Sendable {
           setup.wait = wait
           setup.waitNanoseconds = value
           setup.threads = threads
-          setup.itemsPerCell = threads * 5 - 2
+          // For each two threads one more than they hold, as above.
+          setup.itemsPerCell = threads * 4 + threads / 2
         }
       )
     }
@@ -134,7 +135,12 @@ package struct Preset: Sendable {
       "threads", title: "More threads",
       question: "How does each protocol grow with threads, when cells are shared and when each thread has its own?",
       axis: "threads", values: values, labels: values.map(String.init), charts: [.throughput, .fairness, .latency],
-      series: kinds([.shared, .owned]) { $0.threads = $1 }, base: { $0.cells = 16 })
+      series: kinds([.shared, .owned]) { $0.threads = $1 },
+      base: {
+        $0.cells = 16
+        // Room for 256 threads, or a full bitmap would be what is seen.
+        $0.held = 2
+      })
     preset.simulatedCores = [1, 2, 4, 8, 16, 32, 64, 128, 256]
     return preset
   }
