@@ -38,7 +38,7 @@ STAGE := $(CURDIR)/.build-stage
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run test package install stage libraries command model stress soak fuzz bench curves bench-original programs format lint clean ground
+.PHONY: help run test package install stage libraries recorder command model stress soak fuzz bench curves bench-original programs format lint clean ground
 
 help: ## Print this
 	@echo 'Mempool: a concurrent memory-allocator runtime. Goals:'
@@ -101,14 +101,16 @@ libraries: ground $(INTERPOSER)/default-visibility $(INTERPOSER)/mempool-c.map $
 	$(call shared-library,mempool-malloc,libmempool-malloc.so)
 	$(call shared-library,mempool-talloc,libmempool-talloc.so)
 
+recorder: $(INTERPOSER)/stage/libmempool-record.so ## Build what `mempool record` preloads
+
 command: ground ## Build the command mempool
 	$(SWIFT) build -c release --traits CommandLine --scratch-path $(COMMAND) --product mempool --static-swift-stdlib
 
-install: libraries command ## Install the command, the libraries, the header and the pkg-config file into PREFIX
+install: libraries recorder command ## Install the command, the libraries, the header and the pkg-config file into PREFIX
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/lib/pkgconfig' '$(DESTDIR)$(PREFIX)/include'
 	install -m 755 $(COMMAND)/release/mempool '$(DESTDIR)$(PREFIX)/bin/mempool'
 	install -m 755 $(INTERPOSER)/stage/libmempool.so $(INTERPOSER)/stage/libmempool-malloc.so \
-	  $(INTERPOSER)/stage/libmempool-talloc.so '$(DESTDIR)$(PREFIX)/lib'
+	  $(INTERPOSER)/stage/libmempool-talloc.so $(INTERPOSER)/stage/libmempool-record.so '$(DESTDIR)$(PREFIX)/lib'
 	install -m 644 Sources/CMempool/include/mempool.h '$(DESTDIR)$(PREFIX)/include/mempool.h'
 	sed 's/@VERSION@/$(VERSION)/' scripts/mempool.pc.in >'$(DESTDIR)$(PREFIX)/lib/pkgconfig/mempool.pc'
 
@@ -156,6 +158,11 @@ endef
 $(INTERPOSER)/default-visibility: scripts/default-visibility.c | ground
 	@install -d $(@D)
 	$(CC) -O1 -Wall -Wextra -o $@ $<
+
+# Of plain C: it stands before any malloc, this one or another, and must need neither.
+$(INTERPOSER)/stage/libmempool-record.so: Sources/MempoolStudy/Recorder/recorder.c | ground
+	@install -d $(@D)
+	$(CC) -O2 -Wall -Wextra -fPIC -shared -fvisibility=hidden -fno-builtin -o $@ $< -ldl -pthread
 
 $(INTERPOSER)/mempool-c.map: Sources/CMempool/exports.txt
 $(INTERPOSER)/mempool-malloc.map: Sources/MempoolMalloc/exports.txt

@@ -91,10 +91,15 @@ let package = Package(
       swiftSettings: engineSettings
     ),
     .target(name: "Mempool", dependencies: ["MempoolCore"], swiftSettings: faceSettings),
+    // What `mempool study` measures, simulates and draws.
+    .target(
+      name: "MempoolStudy", dependencies: ["CMempoolShims", "MempoolCore"], exclude: ["README.md", "Recorder"],
+      swiftSettings: toolSettings
+    ),
     .executableTarget(
       name: "MempoolCommand",
       dependencies: [
-        "Mempool", "MempoolCore", "CMempoolShims",
+        "Mempool", "MempoolCore", "MempoolStudy", "CMempoolShims",
         .product(
           name: "ArgumentParser", package: "swift-argument-parser", condition: .when(traits: ["CommandLine"])
         ),
@@ -115,6 +120,7 @@ let package = Package(
     .testTarget(
       name: "CMempoolTests", dependencies: ["CMempool", "CMempoolHeaders", "MempoolCore"], swiftSettings: toolSettings
     ),
+    .testTarget(name: "MempoolStudyTests", dependencies: ["MempoolStudy"], swiftSettings: toolSettings),
     .testTarget(name: "MempoolTests", dependencies: ["Mempool", "MempoolCore"], swiftSettings: toolSettings),
   ]
 )

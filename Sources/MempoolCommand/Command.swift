@@ -7,13 +7,15 @@
   struct Command: ParsableCommand {
     static let configuration = CommandConfiguration(
       commandName: "mempool",
-      abstract: "Runs programs on this allocator, tells how it is set up, and measures it.",
+      abstract: "Runs programs on this allocator, tells how it is set up, measures it, and studies contention.",
       version: "0.1.0",  // the Makefile's VERSION: a test compares the two
-      subcommands: [RunCommand.self, InfoCommand.self, BenchCommand.self]
+      subcommands: [
+        RunCommand.self, InfoCommand.self, BenchCommand.self, StudyCommand.self, RecordCommand.self, WorkerCommand.self,
+      ]
     )
 
     static func main() {
-      main(RunCommand.normalized(Array(ProcessInfo.processInfo.arguments.dropFirst())))
+      main(Launch.normalized(Array(ProcessInfo.processInfo.arguments.dropFirst())))
     }
   }
 #else

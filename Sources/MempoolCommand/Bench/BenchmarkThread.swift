@@ -1,6 +1,7 @@
 import CMempoolShims
 import Foundation
 import MempoolCore
+import MempoolStudy
 
 /// What one thread of a benchmark needs, laid out before the clock runs: its sizes, the order of its frees, its objects and
 /// its times. Owned by the benchmark; used by one thread at a time, handed over at the barriers.

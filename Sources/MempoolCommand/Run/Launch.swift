@@ -57,12 +57,13 @@ struct Launch {
   }
 }
 
-/// Where the drop-in malloc is.
+/// Where the drop-in malloc is, or the recorder.
 struct LibraryLocation {
   static let name = "libmempool-malloc.so"
+  static let recorder = "libmempool-record.so"
 
   /// Beside this executable as it is installed (`bin` and `lib`) or as it is built (`.build` and `.build-interposer`).
-  static func candidates(executable: URL, _ name: String = name) -> [URL] {
+  static func candidates(executable: URL, name: String = name) -> [URL] {
     let folder = executable.deletingLastPathComponent()
     var candidates = [
       folder.deletingLastPathComponent().appendingPathComponent("lib/\(name)"), folder.appendingPathComponent(name),
@@ -80,7 +81,7 @@ struct LibraryLocation {
     return candidates
   }
 
-  static func find(given: String?) throws(Failure) -> URL {
+  static func find(given: String?, name: String = name) throws(Failure) -> URL {
     if let given {
       let file = URL(fileURLWithPath: given).resolvingSymlinksInPath()
       guard access(file.path, R_OK) == 0 else {
@@ -89,7 +90,7 @@ struct LibraryLocation {
       return try preloadable(file)
     }
     let executable = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
-    let candidates = candidates(executable: executable)
+    let candidates = candidates(executable: executable, name: name)
     for file in candidates where access(file.path, R_OK) == 0 {
       return try preloadable(file.resolvingSymlinksInPath())
     }

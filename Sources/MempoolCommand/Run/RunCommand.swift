@@ -78,24 +78,5 @@
       if locked { launch.variables["MEMPOOL_LOCK"] = "1" }
       launch.execute().end()
     }
-
-    /// Arguments as the parser understands them: it knows no option with an optional value, so `--stats` gets its own here,
-    /// and it would read the program's options as ours, so the first word that is no option gets its `--`.
-    static func normalized(_ arguments: [String]) -> [String] {
-      guard arguments.first == "run" else { return arguments }
-      var result = arguments
-      var index = 1
-      while index < result.count, result[index].hasPrefix("-") {
-        switch result[index] {
-        case "--": return result
-        case "--stats": result[index] = "--stats=text"
-        case "--fixed", "--library", "--stats-file": index += 1
-        default: break
-        }
-        index += 1
-      }
-      if index < result.count { result.insert("--", at: index) }
-      return result
-    }
   }
 #endif

@@ -119,7 +119,7 @@ struct ContextWorkload {
     nonisolated(unsafe) static let installed = Talloc("libtalloc.so.2")
     nonisolated(unsafe) static let dropIn: Talloc? = {
       let executable = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
-      let places = LibraryLocation.candidates(executable: executable, "libmempool-talloc.so")
+      let places = LibraryLocation.candidates(executable: executable, name: "libmempool-talloc.so")
       return places.first { access($0.path, R_OK) == 0 }.flatMap { Talloc($0.path) }
     }()
 

@@ -1,6 +1,7 @@
 import CMempoolShims
 import Foundation
 import MempoolCore
+import MempoolStudy
 
 /// Object pools against the claims that were made for glusterfs's.
 enum ObjectPoolBenchmark: FamilyBenchmark {

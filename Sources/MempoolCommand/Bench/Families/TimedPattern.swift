@@ -1,6 +1,7 @@
 import CMempoolShims
 import Foundation
 import MempoolCore
+import MempoolStudy
 
 /// An allocator to be measured that has a state.
 protocol TimedSubject {
