@@ -64,8 +64,8 @@ run: libraries ## Run redis-server on Mempool and on the system's malloc, side b
 test: ground ## Run all tests but those of make package, the real programs (make programs) and the long stress runs (make stress)
 	@SWIFT='$(SWIFT)' LIMIT='$(LIMIT)' scripts/run-tests '$(STAGE)' '$(TESTS)'
 
-package: ground stage ## Test what is built from the package besides: as a dependency, its documentation, libraries for valgrind, the drop-in talloc
-	@MEMPOOL_PREFIX='$(STAGE)' scripts/run-suites Valgrind Dependent Talloc Documentation
+package: ground stage ## Test what is built from the package besides: as a dependency, its documentation, libraries for valgrind, the drop-in talloc, studies
+	@MEMPOOL_PREFIX='$(STAGE)' scripts/run-suites Valgrind Dependent Talloc Study Documentation
 
 programs: libraries ## Run real programs on Mempool and compare their output with the system's malloc
 	@Tests/RealPrograms/run --library $(INTERPOSER)/stage/libmempool-malloc.so $(PROGRAM)
