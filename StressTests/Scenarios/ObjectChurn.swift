@@ -25,15 +25,25 @@ final class ObjectChurn: Scenario {
 
     init?(in memory: MemoryPoolPointer, mayExhaust: Bool, _ random: inout SplitMix64, _ run: Run) {
       itemSize = [1, 16, 24, 48, 100, 256, 700, 2048, 5000].randomElement(using: &random)!
-      count = [1, 5, 64, 100, 500, 2000].randomElement(using: &random)!
+      var count = [1, 5, 64, 100, 500, 2000].randomElement(using: &random)!
       var options = ObjectPool.Options()
       options.fallback = random.oneIn(4) ? .system : .segment
       options.isPassThrough = random.oneIn(16)
-      do {
-        pool = try memory.makeObjectPool(itemSize: UInt(itemSize), count: UInt(count), name: ObjectChurn.name, options)
-      } catch {
-        if !mayExhaust { run.fail("cannot make a pool of \(count) objects of \(itemSize) bytes: \(error)") }
-        return nil
+      while true {
+        do {
+          pool = try memory.makeObjectPool(
+            itemSize: UInt(itemSize), count: UInt(count), name: ObjectChurn.name, options)
+          self.count = count
+          return
+        } catch {
+          // Of fewer objects, and at last of none that are prepared: else the round would have nothing to do.
+          guard mayExhaust, !options.isPassThrough else {
+            run.fail("cannot make a pool of \(count) objects of \(itemSize) bytes: \(error)")
+            return nil
+          }
+          options.isPassThrough = count == 1
+          count = max(count / 4, 1)
+        }
       }
     }
 
