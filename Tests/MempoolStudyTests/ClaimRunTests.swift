@@ -1,4 +1,3 @@
-import MempoolCore
 import Testing
 
 @testable import MempoolStudy

@@ -108,13 +108,14 @@ package struct Page {
   private var lead: String {
     let sorted = result.rows.sorted { $0.operationsPerSecond.median > $1.operationsPerSecond.median }
     guard let best = sorted.first, let worst = sorted.last else { return "" }
+    let coverage = Int(100 * best.operationsPerSecond.medianInterval().coverage)
     func text(_ row: StudyResult.Row) -> String {
       "\(row.series) at \(result.axis.title) \(result.axis.labels[row.position])"
     }
     return
       "Fastest: \(text(best)), \(best.operationsPerSecond.median.short) operations a second. "
       + "Slowest: \(text(worst)), \(worst.operationsPerSecond.median.short). "
-      + "Medians of \(best.operationsPerSecond.count) interleaved rounds of \(result.millisecondsPerRun) ms; bars hold the median with 95 %."
+      + "Medians of \(best.operationsPerSecond.count) interleaved rounds of \(result.millisecondsPerRun) ms; bars hold the median with \(coverage) %."
   }
 
   private var machine: String {

@@ -72,7 +72,9 @@ package struct Plot {
       lines += ["set logscale x 2", "set xrange [0.9:300]"]
     } else {
       let marks = xLabels.enumerated().map { "\(quoted($1)) \($0)" }.joined(separator: ", ")
-      lines += ["set xtics (\(marks))", "set xrange [-0.3:\(Double(xLabels.count) - 0.7)]"]
+      // Words do not fit beside each other.
+      let slant = xLabels.contains { $0.count > 8 } ? "rotate by -30 " : ""
+      lines += ["set xtics \(slant)(\(marks))", "set xrange [-0.3:\(Double(xLabels.count) - 0.7)]"]
     }
     lines += yIsLogarithmic ? ["set logscale y", "set format y '%.0s %c'"] : ["set yrange [0:*]"]
     if let overloadedFrom {

@@ -70,7 +70,7 @@ extension StudyResult {
 
   /// What a line of a table says, beside the series: of claims, and of allocators.
   package var tableHead: [String] {
-    let first = ["series", "operations/s", "95 % of it within"]
+    let first = ["series", "operations/s", "median within"]
     let last = ["p50 ns", "p99 ns", "p99.99 ns"]
     let isOfClaims = rows.contains { $0.claims != nil }
     return first + (isOfClaims ? ["gave up ‰", "attempts", "retries", "waiting", "fairness"] : ["peak MiB"]) + last
