@@ -3,7 +3,8 @@ import CMempoolHeaders
 import Glibc
 import MempoolCore
 
-/// Sequences of the calls on a buffer pool in memory of any size and place, with a fallback or none, and of wrong pointers in between.
+/// Sequences of the calls on a buffer pool in memory of any size and place, with a fallback or none, with a lock or none, and of wrong
+/// pointers and refused locks in between.
 struct BufferPoolDriver {
   private static let most = 8192
   private static let fence = 64
@@ -11,9 +12,14 @@ struct BufferPoolDriver {
     byteCount: most + 2 * fence, alignment: 64)
   private static nonisolated(unsafe) let below: UnsafeMutableRawPointer = .allocate(byteCount: 2 * most, alignment: 16)
 
+  // Of the pool's lock: how often it is held, and whether nobody gets it.
+  private static nonisolated(unsafe) var held = 0
+  private static nonisolated(unsafe) var isRefused = false
+
   private let pool: OpaquePointer
   private let blockSize: Int
   private let hasFallback: Bool
+  private let hasLock: Bool
   private var input: Input
   private var blocks = Blocks()
 
@@ -36,9 +42,12 @@ struct BufferPoolDriver {
         var allocator = mp_bufpool_allocator(lower)
         try demand(mp_bufpool_set_fallback(handle, &allocator) == 0, "no fallback")
       }
+      if lead & 1 != 0 { setLock(handle) }
       var driver = BufferPoolDriver(
-        pool: handle, blockSize: blockSize == 0 ? 8 : blockSize, hasFallback: hasFallback, input: input)
+        pool: handle, blockSize: blockSize == 0 ? 8 : blockSize, hasFallback: hasFallback, hasLock: lead & 1 != 0,
+        input: input)
       try driver.perform()
+      try demand(held == 0, "the lock is held \(held) times")
       try demand(mp_bufpool_check(lower) == 0, "the fallback is broken")
       var stats = mp_bufpool_stats_t()
       mp_bufpool_stats(lower, &stats)
@@ -49,8 +58,20 @@ struct BufferPoolDriver {
     try demand(isIntact(fence + lead + size..<most + 2 * fence), "wrote behind the caller's memory")
   }
 
-  private init(pool: OpaquePointer, blockSize: Int, hasFallback: Bool, input: Input) {
-    (self.pool, self.blockSize, self.hasFallback, self.input) = (pool, blockSize, hasFallback, input)
+  private init(pool: OpaquePointer, blockSize: Int, hasFallback: Bool, hasLock: Bool, input: Input) {
+    (self.pool, self.blockSize, self.hasFallback, self.hasLock, self.input) = (
+      pool, blockSize, hasFallback, hasLock, input
+    )
+  }
+
+  private static func setLock(_ pool: OpaquePointer) {
+    (held, isRefused) = (0, false)
+    let lock: @convention(c) (UnsafeMutableRawPointer?) -> Int32 = { _ in
+      if BufferPoolDriver.isRefused { return 1 }
+      BufferPoolDriver.held += 1
+      return 0
+    }
+    mp_bufpool_set_lock(pool, lock, { _ in BufferPoolDriver.held -= 1 }, nil)
   }
 
   private var statistics: mp_bufpool_stats_t {
@@ -108,12 +129,47 @@ struct BufferPoolDriver {
       errno = 0
       try demand(mp_bufpool_free(pool, wrong) == -1 && errno == EINVAL, "freed \(wrong)")
       try demand(mp_bufpool_realloc(pool, wrong, 5) == nil, "resized \(wrong)")
-    case 9 where input.below(8) == 0:
-      mp_bufpool_drain(pool)
-      while !blocks.isEmpty { blocks.forget(0) }
-    default:
-      if !blocks.isEmpty { try free(input.below(blocks.count)) }
+    case 9:
+      switch input.below(8) {
+      case 0:
+        mp_bufpool_drain(pool)
+        while !blocks.isEmpty { blocks.forget(0) }
+      case 1 where hasLock: try refused()
+      default: try freeAny()
+      }
+    default: try freeAny()
     }
+  }
+
+  private mutating func freeAny() throws {
+    if !blocks.isEmpty { try free(input.below(blocks.count)) }
+  }
+
+  /// Each call fails with EBUSY, and changes nothing.
+  private mutating func refused() throws {
+    let before = statistics, size = min(size(), 4096)
+    let live = blocks.isEmpty ? nil : blocks.live[input.below(blocks.count)]
+    Self.isRefused = true
+    errno = 0
+    let fails: Bool
+    switch input.below(7) {
+    case 0: fails = mp_bufpool_alloc(pool, size) == nil
+    case 1: fails = mp_bufpool_calloc(pool, 1, size) == nil
+    case 2: fails = mp_bufpool_memalign(pool, 64, size) == nil
+    case 3: fails = mp_bufpool_realloc(pool, live?.start, size) == nil
+    case 4: fails = mp_bufpool_free(pool, live?.start ?? Self.memory) == -1
+    case 5: fails = mp_bufpool_get_size(pool, live?.start ?? Self.memory) == 0
+    default:
+      mp_bufpool_drain(pool)
+      fails = true
+    }
+    Self.isRefused = false
+    try demand(fails && errno == EBUSY, "a call without the lock: errno \(errno)")
+    let after = statistics
+    try demand(
+      after.objects == before.objects && after.blocks_used == before.blocks_used,
+      "a call without the lock changed counts")
+    if let live { try demand(blocks.isIntact(live, at: live.start, live.written), "a call without the lock wrote") }
   }
 
   private mutating func size() -> Int {

@@ -52,9 +52,8 @@ import MempoolCore
 }
 
 @inline(__always)
-private func record(_ cache: UnsafeMutablePointer<mp_cache_t>, _ call: StaticString) -> SlabCachePointer {
-  let word = UnsafeRawPointer(cache).load(as: UInt.self)
-  if let record = SlabCachePointer(bitPattern: word) { return record }
+private func record(_ cache: UnsafeMutablePointer<mp_cache_t>?, _ call: StaticString) -> SlabCachePointer {
+  if let cache, let record = SlabCachePointer(bitPattern: UnsafeRawPointer(cache).load(as: UInt.self)) { return record }
   noCache(call, UInt(bitPattern: cache))
 }
 

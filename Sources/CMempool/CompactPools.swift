@@ -46,52 +46,53 @@ import MempoolCore
     mp_errno_set(Int32(MP_EINVAL))
     return -1
   }
-  let made = CompactPoolPointer(pool).allocate(UInt(bitPattern: size), grows: flags & MP_COMPACT_NOGROW == 0)
+  let made = compactPool(pool, "mp_compact_alloc").allocate(
+    UInt(bitPattern: size), grows: flags & MP_COMPACT_NOGROW == 0)
   guard let made else { return -1 }
   handle.pointee = mp_handle_t(page: made.page, offset: made.offset)
   return 0
 }
 
 @c @implementation public func mp_compact_free(_ pool: OpaquePointer!, _ handle: mp_handle_t) -> Int32 {
-  let pool: CompactPoolPointer = CompactPoolPointer(pool), handle = CompactHandle(handle)
+  let pool = compactPool(pool, "mp_compact_free"), handle = CompactHandle(handle)
   do throws(CompactFault) {
     try pool.tryFree(handle)
     return 0
   } catch {
     // The handle is right, and the pool is not.
-    if error == .overwritten { pool.report("mp_compact_free", handle, error.text(.free)) }
+    if error == .overwritten || error == .mapped { pool.report("mp_compact_free", handle, error.text(.free)) }
     mp_errno_set(Int32(MP_EINVAL))
     return -1
   }
 }
 
 @c @implementation public func mp_compact_size(_ pool: OpaquePointer!, _ handle: mp_handle_t) -> Int {
-  Int(bitPattern: CompactPoolPointer(pool).size(CompactHandle(handle), call: "mp_compact_size"))
+  Int(bitPattern: compactPool(pool, "mp_compact_size").size(CompactHandle(handle), call: "mp_compact_size"))
 }
 
 @c @implementation public func mp_compact_map(_ pool: OpaquePointer!, _ handle: mp_handle_t) -> UnsafeMutableRawPointer!
 {
-  CompactPoolPointer(pool).map(CompactHandle(handle), call: "mp_compact_map")?.start
+  compactPool(pool, "mp_compact_map").map(CompactHandle(handle), call: "mp_compact_map")?.start
 }
 
 @c @implementation public func mp_compact_unmap(_ pool: OpaquePointer!, _ handle: mp_handle_t) {
-  CompactPoolPointer(pool).unmap(CompactHandle(handle), call: "mp_compact_unmap")
+  compactPool(pool, "mp_compact_unmap").unmap(CompactHandle(handle), call: "mp_compact_unmap")
 }
 
 @c @implementation public func mp_compact_total_bytes(_ pool: OpaquePointer!) -> Int {
-  Int(bitPattern: CompactPoolPointer(pool).totalBytes)
+  Int(bitPattern: compactPool(pool, "mp_compact_total_bytes").totalBytes)
 }
 
 @c @implementation public func mp_compact_trim(_ pool: OpaquePointer!) -> Int {
-  Int(bitPattern: CompactPoolPointer(pool).trim())
+  Int(bitPattern: compactPool(pool, "mp_compact_trim").trim())
 }
 
 @c @implementation public func mp_compact_pack(_ pool: OpaquePointer!) -> Int {
-  Int(bitPattern: CompactPoolPointer(pool).compact())
+  Int(bitPattern: compactPool(pool, "mp_compact_pack").compact())
 }
 
 @c @implementation public func mp_compact_descriptor(_ pool: OpaquePointer!) -> Int32 {
-  if let descriptor = CompactPoolPointer(pool).descriptor { return descriptor }
+  if let descriptor = compactPool(pool, "mp_compact_descriptor").descriptor { return descriptor }
   mp_errno_set(Int32(MP_EINVAL))
   return -1
 }
@@ -99,12 +100,18 @@ import MempoolCore
 @c @implementation public func mp_compact_stats(
   _ pool: OpaquePointer!, _ stats: UnsafeMutablePointer<mp_compact_stats_t>!
 ) {
-  let now = CompactPoolPointer(pool).statistics()
+  let now = compactPool(pool, "mp_compact_stats").statistics()
   stats.pointee = mp_compact_stats_t(
     live_objects: UInt64(now.liveObjects), live_bytes: UInt64(now.liveBytes), block_bytes: UInt64(now.blockBytes),
     total_bytes: UInt64(now.totalBytes), peak_bytes: UInt64(now.peakBytes), idle_bytes: UInt64(now.idleBytes),
     metadata_bytes: UInt64(now.metadataBytes), mapped_bytes: UInt64(now.mappedBytes), map_calls: UInt64(now.mapCalls),
     refusals: UInt64(now.refusals), moved_bytes: UInt64(now.movedBytes))
+}
+
+@inline(__always)
+private func compactPool(_ handle: OpaquePointer?, _ call: StaticString) -> CompactPoolPointer {
+  if let handle { return CompactPoolPointer(handle) }
+  misuse(call, 0, "no compact pool")
 }
 
 extension CompactHandle {

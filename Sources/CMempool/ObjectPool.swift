@@ -32,11 +32,13 @@ import MempoolCore
 }
 
 @c @implementation public func mp_objpool_get(_ handle: OpaquePointer!) -> UnsafeMutableRawPointer! {
-  ObjectPoolPointer(handle.unsafelyUnwrapped).acquire()
+  guard let handle else { misuse("mp_objpool_get", 0, "no object pool") }
+  return ObjectPoolPointer(handle).acquire()
 }
 
 @c @implementation public func mp_objpool_get0(_ handle: OpaquePointer!) -> UnsafeMutableRawPointer! {
-  ObjectPoolPointer(handle.unsafelyUnwrapped).acquireZeroed()
+  guard let handle else { misuse("mp_objpool_get0", 0, "no object pool") }
+  return ObjectPoolPointer(handle).acquireZeroed()
 }
 
 @c @implementation public func mp_objpool_put(_ object: UnsafeMutableRawPointer!) {
@@ -45,19 +47,19 @@ import MempoolCore
 
 @c @implementation public func mp_objpool_destroy(_ handle: OpaquePointer!) -> Int32 {
   guard let handle else { return 0 }
-  if ObjectPoolPointer(handle).destroy() { return 0 }
+  if objectPool(handle, "mp_objpool_destroy").destroy() { return 0 }
   mp_errno_set(Int32(MP_EBUSY))
   return -1
 }
 
 @c @implementation public func mp_objpool_abandon(_ handle: OpaquePointer!) {
-  if let handle { ObjectPoolPointer(handle).orphan() }
+  if let handle { objectPool(handle, "mp_objpool_abandon").orphan() }
 }
 
 @c @implementation public func mp_objpool_stats(
   _ handle: OpaquePointer!, _ stats: UnsafeMutablePointer<mp_objpool_stats_t>!
 ) {
-  let pool = ObjectPoolPointer(handle.unsafelyUnwrapped)
+  let pool = objectPool(handle, "mp_objpool_stats")
   let statistics = pool.statistics()
   stats.pointee = mp_objpool_stats_t(
     name: pool.name, item_size: Int(statistics.itemSize), hot: UInt64(statistics.hot), cold: UInt64(statistics.cold),
@@ -66,7 +68,7 @@ import MempoolCore
 }
 
 @c @implementation public func mp_objpool_sweep(_ handle: OpaquePointer!) {
-  if let handle { _ = ObjectPoolPointer(handle).sweep() } else { _ = ObjectPools.sweep() }
+  if let handle { _ = objectPool(handle, "mp_objpool_sweep").sweep() } else { _ = ObjectPools.sweep() }
 }
 
 @c @implementation public func mp_objpool_sweep_every(_ milliseconds: UInt32) -> Int32 {
@@ -83,4 +85,10 @@ import MempoolCore
   _ name: UnsafePointer<CChar>!, _ descriptor: Int32, _ json: Int32
 ) -> Int32 {
   ObjectPools.write(json == 0 ? .text : .json, named: name, to: descriptor) ? 0 : -1
+}
+
+// Of the list: what is none of it is not looked at.
+private func objectPool(_ handle: OpaquePointer?, _ call: StaticString) -> ObjectPoolPointer {
+  if let handle, ObjectPools.hasPool(ObjectPoolPointer(handle)) { return ObjectPoolPointer(handle) }
+  misuse(call, UInt(bitPattern: handle), "no object pool: destroyed or abandoned, or never made")
 }

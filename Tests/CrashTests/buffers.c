@@ -1,4 +1,4 @@
-// Misuse of what mempool.h has for memory of the caller's: where a call takes anything for a pool or a region, and where a pool is
+// Misuse of what mempool.h has for memory of the caller's: where a call takes anything for a pool, a region or a book, and where a pool is
 // an allocator for others, which has no errors. That other wrong pointers are errors, and what they leave alone, is in Tests/C.
 #define _GNU_SOURCE
 #include "case.h"
@@ -9,10 +9,12 @@ static char *memory;
 static size_t size = 2000;
 static mp_bufpool_t *pool;
 static mp_region_t *region;
+static mp_book_t book;
 
 static void *noPool(void) { return memset(malloc(4096), 0x33, 4096); }
 static void *zeroes(void) { return calloc(1, 4096); }
 static void *ofAnother(void) { return memcpy(malloc(4096), memory, 1024); }
+static void *copyOfBook(void) { return memcpy(malloc(4096), &book, sizeof book); }
 static void *otherKind(void) { return pool; }
 static void *nothing(void) { return NULL; }
 
@@ -20,7 +22,7 @@ static void make(void) {
   memory = hide(calloc(1, size));
   pool = mp_bufpool_init(memory, size / 2, 16, 0);
   region = mp_region_init(memory + size / 2, size / 2);
-  if (!pool || !region) stop("no pool");
+  if (!pool || !region || mp_book_init(&book, 16, 10, NULL)) stop("no pool");
 }
 
 // --- Each call with something that is no pool
@@ -73,11 +75,26 @@ static const PoolCall regionCalls[] = {
     {"mp_region_allocator", regionAllocator_},
 };
 
+POOL_CALL(bookAlloc, hide(mp_book_alloc(p)))
+POOL_CALL(bookFree, mp_book_free(p, NULL))
+POOL_CALL(bookAddPage, mp_book_add_page(p))
+POOL_CALL(bookVacuum, mp_book_vacuum(p))
+POOL_CALL(bookVacuumAuto, mp_book_vacuum_auto(p, 1))
+POOL_CALL(bookPieces, mp_book_pieces(p))
+POOL_CALL(bookPages, mp_book_pages(p))
+POOL_CALL(bookOwns, mp_book_owns(p, NULL))
+POOL_CALL(bookClose, mp_book_close(p))
+static const PoolCall bookCalls[] = {
+    {"mp_book_alloc", bookAlloc_},   {"mp_book_free", bookFree_},     {"mp_book_add_page", bookAddPage_},
+    {"mp_book_vacuum", bookVacuum_}, {"mp_book_pieces", bookPieces_}, {"mp_book_vacuum_auto", bookVacuumAuto_},
+    {"mp_book_pages", bookPages_},   {"mp_book_owns", bookOwns_},     {"mp_book_close", bookClose_},
+};
+
 static const struct {
   const char *name;
   void *(*make)(void);
 } wrongs[] = {
-    {"garbage", noPool}, {"zeroes", zeroes}, {"a copy of one", ofAnother}, {"NULL", nothing},
+    {"garbage", noPool}, {"zeroes", zeroes}, {"a copy of one", ofAnother}, {"a copy of a book", copyOfBook}, {"NULL", nothing},
 };
 
 static const PoolCall *call;
@@ -154,6 +171,7 @@ int main(int count, char **arguments) {
   beginAttempts(count, arguments);
   attemptAll(poolCalls, COUNT(poolCalls), "not a buffer pool");
   attemptAll(regionCalls, COUNT(regionCalls), "not a region");
+  attemptAll(bookCalls, COUNT(bookCalls), "not a book");
   makeWrong = otherKind;
   what = "not a region";
   for (size_t c = 0; c < COUNT(regionCalls); c++) {

@@ -163,13 +163,15 @@ static void refusedMapping(void) {
   EXPECT("compact pool(65536): cannot map its own pages");
   callFree();
 }
-static void freedWhileMapped(void) {
+static void freedWhileMapped(size_t size) {
   setUp();
-  wrong = allocate(500000);
+  wrong = allocate(size);
   hide(mp_compact_map(pool, wrong));
-  EXPECT("compact pool(%u, %u): object freed while it is mapped", wrong.page, wrong.offset);
+  EXPECT("mp_compact_free(%u, %u): object freed while it is mapped", wrong.page, wrong.offset);
   commitBy(callFree);
 }
+static void freedWhileMappedRun(void) { freedWhileMapped(500000); }
+static void freedWhileMappedAlone(void) { freedWhileMapped(100); }
 static void freeBlockOverwritten(void) {
   setUp();
   mp_handle_t all[4];
@@ -209,6 +211,45 @@ static void packOverwritten(void) {
   EXPECT("compact pool(16, 0): block header overwritten");
   mp_compact_pack(pool);
 }
+// Of another's pool, by its file: it neither frees nor allocates.
+static void attached(void) {
+  setUp();
+  mp_handle_t object = allocate(100);
+  wrong = at(object, 8);
+  pool = mp_compact_attach(mp_compact_descriptor(pool));
+  if (!pool) stop("mp_compact_attach");
+  commit("not the start of an object");
+}
+static void attachedFreed(void) {
+  setUp();
+  mp_handle_t all[3];
+  for (int i = 0; i < 3; i++) all[i] = allocate(100);
+  mp_compact_free(pool, all[1]);
+  pool = mp_compact_attach(mp_compact_descriptor(pool));
+  if (!pool) stop("mp_compact_attach");
+  wrong = all[1];
+  commit("use after free");
+}
+
+// --- No pool
+
+static mp_compact_stats_t stats;
+static void callAlloc(void) { mp_compact_alloc(pool, 8, 0, &wrong); }
+static void callTotal(void) { mp_compact_total_bytes(pool); }
+static void callTrim(void) { mp_compact_trim(pool); }
+static void callPack(void) { mp_compact_pack(pool); }
+static void callDescriptor(void) { mp_compact_descriptor(pool); }
+static void callStats(void) { mp_compact_stats(pool, &stats); }
+static const Call poolCalls[] = {
+    {"mp_compact_alloc", callAlloc}, {"mp_compact_free", callFree}, {"mp_compact_size", callSize}, {"mp_compact_map", callMap},
+    {"mp_compact_unmap", callUnmap}, {"mp_compact_total_bytes", callTotal}, {"mp_compact_trim", callTrim},
+    {"mp_compact_pack", callPack}, {"mp_compact_descriptor", callDescriptor}, {"mp_compact_stats", callStats}};
+static void ofNull(void) {
+  pool = hide(NULL);
+  EXPECT("%s(0x0): no compact pool", current->name);
+  current->call();
+}
+
 typedef struct {
   const char *name;
   void (*misuse)(void);
@@ -232,11 +273,23 @@ int main(int count, char **arguments) {
       const char *who = isRemote ? ", by another thread" : "";
       attempt(unmapTwice, "%sunmapped twice%s", kinds[kind], who);
       attempt(unmapUnmapped, "%sunmapped, never mapped%s", kinds[kind], who);
+      attempt(freedWhileMappedRun, "%sfreed while mapped%s", kinds[kind], who);
+      attempt(freedWhileMappedAlone, "%sfreed while mapped, alone in its 64 KiB%s", kinds[kind], who);
       if (kind == movable) continue;
       attempt(overwritten, "%soverwritten%s", kinds[kind], who);
-      attempt(freedWhileMapped, "%sfreed while mapped%s", kinds[kind], who);
       attempt(freeBlockOverwritten, "%sa free block overwritten%s", kinds[kind], who);
     }
+  }
+  kind = file, isRemote = 0;
+  for (size_t i = 0; i < COUNT(calls); i++) {
+    current = &calls[i];
+    if (current->call == callUnmap) continue;
+    attempt(attached, "attached: %s: in an object", current->name);
+    attempt(attachedFreed, "attached: %s: freed", current->name);
+  }
+  for (size_t i = 0; i < COUNT(poolCalls); i++) {
+    current = &poolCalls[i];
+    attempt(ofNull, "%s: NULL", current->name);
   }
   ATTEMPT(refusedMapping), ATTEMPT(destroyLive), ATTEMPT(destroyTwice), ATTEMPT(packOverwritten);
   return endAttempts();

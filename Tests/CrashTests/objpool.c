@@ -112,6 +112,53 @@ static const Object toPools[] = {
     {"from the system", fromSystem, NULL, FOREIGN},
 };
 
+// --- Handles that are none
+
+typedef struct {
+  const char *name;
+  void (*call)(mp_objpool_t *);
+} HandleCall;
+static mp_objpool_stats_t stats;
+static void destroys(mp_objpool_t *p) { mp_objpool_destroy(p); }
+static void readsStats(mp_objpool_t *p) { mp_objpool_stats(p, &stats); }
+static const HandleCall handleCalls[] = {
+    {"mp_objpool_destroy", destroys}, {"mp_objpool_abandon", mp_objpool_abandon},
+    {"mp_objpool_stats", readsStats}, {"mp_objpool_sweep", mp_objpool_sweep},
+};
+static mp_objpool_t *destroyedPool(void) {
+  other = mp_objpool_new(48, 10, "other");
+  mp_objpool_put(mp_objpool_get(other));
+  if (mp_objpool_destroy(other)) stop("mp_objpool_destroy");
+  return other;
+}
+static mp_objpool_t *abandonedPool(void) {
+  other = mp_objpool_new(48, 10, "other");
+  hide(mp_objpool_get(other));
+  mp_objpool_abandon(other);
+  return other;
+}
+static mp_objpool_t *garbage(void) { return memset(malloc(4096), 0x33, 4096); }
+static mp_objpool_t *aNumber(void) { return hide((void *)8); }
+static const struct {
+  const char *name;
+  mp_objpool_t *(*make)(void);
+} handles[] = {{"destroyed", destroyedPool}, {"abandoned", abandonedPool}, {"garbage", garbage}, {"a number", aNumber}};
+static const HandleCall *handleCall;
+static mp_objpool_t *(*makeHandle)(void);
+static void useHandle(void) {
+  mp_objpool_t *p = makeHandle();
+  EXPECT("%s(0x%lx): no object pool: destroyed or abandoned, or never made", handleCall->name, (unsigned long)p);
+  handleCall->call(p);
+}
+static void get_of_null(void) {
+  EXPECT("mp_objpool_get(0x0): no object pool");
+  hide(mp_objpool_get(hide(NULL)));
+}
+static void get0_of_null(void) {
+  EXPECT("mp_objpool_get0(0x0): no object pool");
+  hide(mp_objpool_get0(hide(NULL)));
+}
+
 static void fini_with_pool(void) {
   if (mp_objpool_destroy(pool) || mp_objpool_destroy(small_pool) || mp_objpool_destroy(system_pool)) stop("destroy");
   mp_cache_destroy(&cache);
@@ -136,6 +183,14 @@ int main(int count, char **arguments) {
   attemptAll("", shared, COUNT(shared), toShared, COUNT(toShared));
   attemptAll("", caches, COUNT(caches), toCaches, COUNT(toCaches));
   attemptAll("", pools, COUNT(pools), toPools, COUNT(toPools));
-  attempt(fini_with_pool, "fini_with_pool");
+  for (size_t c = 0; c < COUNT(handleCalls); c++)
+    for (size_t h = 0; h < COUNT(handles); h++) {
+      handleCall = &handleCalls[c];
+      makeHandle = handles[h].make;
+      attempt(useHandle, "%s: %s", handleCall->name, handles[h].name);
+      body = useHandle;
+      attempt(bodyInThread, "%s: %s, by another thread", handleCall->name, handles[h].name);
+    }
+  ATTEMPT(get_of_null), ATTEMPT(get0_of_null), ATTEMPT(fini_with_pool);
   return endAttempts();
 }

@@ -15,7 +15,15 @@ static void *resize(void *p, size_t size) { return mp_pool_realloc(mine, p, size
 
 static void realloc300(void *p) { hide(mp_pool_realloc(mine, p, 300)); }
 static void getSize(void *p) { mp_pool_get_size(mine, p); }
-static const Call calls[] = {{"mp_pool_free", release, 0}, {"mp_pool_realloc", realloc300, 1}, {"mp_pool_get_size", getSize, 1}};
+static void allocatorResize(void *p, size_t size) {
+  mp_allocator_t allocator = mp_pool_allocator(mine);
+  hide(allocator.resize(allocator.state, p, size));
+}
+static void allocatorFree(void *p) { allocatorResize(p, 0); }
+static void allocatorRealloc(void *p) { allocatorResize(p, 300); }
+static const Call calls[] = {
+    {"mp_pool_free", release, 0}, {"mp_pool_realloc", realloc300, 1}, {"mp_pool_get_size", getSize, 1},
+    {"MemoryPool.allocator", allocatorFree, 0}, {"MemoryPool.allocator", allocatorRealloc, 1}};
 
 // --- What lies elsewhere
 

@@ -34,6 +34,7 @@ typedef struct {
   int isOwn;     // a pool that the attempt makes and destroys
   int mayAbort;  // calls that never return NULL
   int isUnseen;  // its memory is libc's
+  void (*script)(Work *);  // instead of the workload
 #ifndef DROP_IN
   mp_pool_options_t options;
 #endif
@@ -48,24 +49,26 @@ static Report *report;
 enum { fixedSize = 48 << 20, fixedLargest = 2 << 20, hardenedLargest = 34000000 };
 
 #ifndef DROP_IN
+static void neverNull(Work *), objectPools(Work *);
 static char buffer[fixedSize];
 static const Kind kinds[] = {
-    {"elastic", 80000000, 1, 0, 0, {0}},
-    {"small-reservations", 80000000, 1, 0, 0, {.size = 2 << 20}},
-    {"dense", 80000000, 1, 0, 0, {.small_objects = MP_SMALL_DENSE}},
-    {"purged-at-once", 80000000, 1, 0, 0, {.purge_delay_ms = MP_NONE}},
-    {"fixed", fixedLargest, 1, 0, 0, {.backing = MP_BACKING_FIXED, .size = fixedSize}},
-    {"fixed-locked", fixedLargest, 1, 0, 0, {.backing = MP_BACKING_FIXED, .size = fixedSize, .flags = MP_POOL_LOCKED}},
-    {"fixed-touched", fixedLargest, 1, 0, 0, {.backing = MP_BACKING_FIXED, .size = fixedSize, .flags = MP_POOL_PREFAULT}},
-    {"buffer", fixedLargest, 1, 0, 0, {.backing = MP_BACKING_BUFFER, .size = fixedSize, .start = buffer}},
-    {"pass-through", 80000000, 1, 0, 1, {.backing = MP_BACKING_PASS_THROUGH}},
-    {"zeroing", hardenedLargest, 1, 0, 0, {.flags = MP_POOL_ZEROING}},
-    {"canaries", hardenedLargest, 1, 0, 0, {.flags = MP_POOL_CANARIES}},
-    {"guards", hardenedLargest, 1, 0, 0, {.size = 2 << 20, .flags = MP_POOL_GUARDS}},
-    {"canaries-fixed", fixedLargest, 1, 0, 0, {.backing = MP_BACKING_FIXED, .size = fixedSize, .flags = MP_POOL_CANARIES}},
-    {"canaries-buffer", fixedLargest, 1, 0, 0, {.backing = MP_BACKING_BUFFER, .size = fixedSize, .start = buffer, .flags = MP_POOL_CANARIES}},
-    {"shared", 80000000, 0, 0, 0, {0}},
-    {"never-null", 80000000, 0, 1, 0, {0}},
+    {"elastic", 80000000, 1, 0, 0, NULL, {0}},
+    {"small-reservations", 80000000, 1, 0, 0, NULL, {.size = 2 << 20}},
+    {"dense", 80000000, 1, 0, 0, NULL, {.small_objects = MP_SMALL_DENSE}},
+    {"purged-at-once", 80000000, 1, 0, 0, NULL, {.purge_delay_ms = MP_NONE}},
+    {"fixed", fixedLargest, 1, 0, 0, NULL, {.backing = MP_BACKING_FIXED, .size = fixedSize}},
+    {"fixed-locked", fixedLargest, 1, 0, 0, NULL, {.backing = MP_BACKING_FIXED, .size = fixedSize, .flags = MP_POOL_LOCKED}},
+    {"fixed-touched", fixedLargest, 1, 0, 0, NULL, {.backing = MP_BACKING_FIXED, .size = fixedSize, .flags = MP_POOL_PREFAULT}},
+    {"buffer", fixedLargest, 1, 0, 0, NULL, {.backing = MP_BACKING_BUFFER, .size = fixedSize, .start = buffer}},
+    {"pass-through", 80000000, 1, 0, 1, NULL, {.backing = MP_BACKING_PASS_THROUGH}},
+    {"zeroing", hardenedLargest, 1, 0, 0, NULL, {.flags = MP_POOL_ZEROING}},
+    {"canaries", hardenedLargest, 1, 0, 0, NULL, {.flags = MP_POOL_CANARIES}},
+    {"guards", hardenedLargest, 1, 0, 0, NULL, {.size = 2 << 20, .flags = MP_POOL_GUARDS}},
+    {"canaries-fixed", fixedLargest, 1, 0, 0, NULL, {.backing = MP_BACKING_FIXED, .size = fixedSize, .flags = MP_POOL_CANARIES}},
+    {"canaries-buffer", fixedLargest, 1, 0, 0, NULL, {.backing = MP_BACKING_BUFFER, .size = fixedSize, .start = buffer, .flags = MP_POOL_CANARIES}},
+    {"shared", 80000000, 0, 0, 0, NULL, {0}},
+    {"never-null", 80000000, 0, 1, 0, neverNull, {0}},
+    {"object-pools", 80000000, 0, 0, 0, objectPools, {0}},
 };
 
 static int isHardened(const Kind *kind) { return (kind->options.flags & MP_POOL_GUARDS) != 0; }
@@ -86,7 +89,8 @@ static void destroy(const Kind *kind) {
 }
 
 // The calls that never return NULL: with memory, or one line and SIGABRT.
-static void neverNull(void) {
+static void neverNull(Work *work) {
+  (void)work;
   typedef struct {
     char bytes[120];
   } Item;
@@ -118,12 +122,71 @@ static void neverNull(void) {
   }
   for (int i = 0; i < 3; i++) mp_cache_destroy(&caches[i]);
 }
+
+// Prepared objects and more than these, some of which another thread gives back; what is idle goes, and the pool.
+typedef struct {
+  void *all[2200];
+  int count;
+  size_t size;
+} Objects;
+
+static void giveBack(Objects *objects, int first) {
+  for (int i = first; i < objects->count; i += 2) {
+    unsigned char *object = objects->all[i];
+    DEMAND(object[0] == (unsigned char)i && object[objects->size - 1] == (unsigned char)(i >> 3));
+    errno = 77;
+    mp_objpool_put(object);
+    DEMAND(errno == 77);
+  }
+}
+
+static void *giveBackElsewhere(void *objects) {
+  giveBack(objects, 1);
+  return NULL;
+}
+
+static void objectPools(Work *work) {
+  static const struct {
+    size_t size, count, more;
+  } shapes[] = {{48, 2000, 200}, {5000, 150, 30}, {300000, 9, 2}};
+  static Objects objects;
+  for (int i = 0; i < 3; i++) {
+    long before = inject.failed;
+    errno = 0;
+    mp_objpool_t *pool = mp_objpool_new(shapes[i].size, shapes[i].count, "faults");
+    if (!pool) {
+      excused(work, before);
+      continue;
+    }
+    objects.count = 0;
+    objects.size = shapes[i].size;
+    for (size_t n = 0; n < shapes[i].count + shapes[i].more; n++) {
+      before = inject.failed;
+      errno = 0;
+      unsigned char *object = n % 2 ? mp_objpool_get(pool) : mp_objpool_get0(pool);
+      if (!object) {
+        excused(work, before);
+        continue;
+      }
+      DEMAND(n % 2 || (!object[0] && !object[objects.size - 1]));
+      object[0] = (unsigned char)objects.count, object[objects.size - 1] = (unsigned char)(objects.count >> 3);
+      objects.all[objects.count++] = object;
+    }
+    DEMAND(objects.count >= (int)shapes[i].count);
+    pthread_t thread;
+    if (!pthread_create(&thread, NULL, giveBackElsewhere, &objects)) DEMAND(!pthread_join(thread, NULL));
+    else giveBack(&objects, 1);
+    mp_objpool_sweep(pool);
+    giveBack(&objects, 0);
+    mp_objpool_sweep(NULL);
+    DEMAND(mp_objpool_destroy(pool) == 0);
+  }
+}
 #else
-static const Kind kinds[] = {{"malloc", 80000000, 0, 0, 0}};
+static const Kind kinds[] = {{"malloc", 80000000, 0, 0, 0, NULL}};
 static int isHardened(const Kind *kind) { return kind && (getenv("MEMPOOL_HARDEN") || getenv("MEMPOOL_GUARD_SAMPLE")); }
 static int make(const Kind *kind) { return kind != NULL; }
 static void destroy(const Kind *kind) { (void)kind; }
-static void neverNull(void) {}
 #endif
 
 // One attempt, in a child. The limit, if there is one, holds for as long as calls may fail.
@@ -149,8 +212,8 @@ static void attempt(const Kind *kind, long from, long to, long limit) {
   }
   injectFrom(from, to);
   int isMade = make(kind), why = errno;
-  if (isMade && kind->mayAbort) neverNull();
-  else if (isMade) perform(&work);
+  void (*use)(Work *) = kind->script ? kind->script : perform;
+  if (isMade) use(&work);
   injectNothing();
   DEMAND(!setrlimit(RLIMIT_AS, &before));
   *report = (Report){inject.calls, inject.failed, work.refusals + !isMade, 0};
@@ -161,8 +224,7 @@ static void attempt(const Kind *kind, long from, long to, long limit) {
   work.mustSucceed = 1;
   for (int round = 0; round < 16 && inject.mapped != mapped; round++) {
     mapped = inject.mapped;
-    if (kind->mayAbort) neverNull();
-    else perform(&work);
+    use(&work);
   }
   DEMAND(inject.mapped == mapped);
   destroy(kind);
@@ -203,7 +265,8 @@ static int run(const Kind *kind, long from, long to, long limit) {
   int status = -1;
   char text[512] = {0};
   if (pid < 0 || waitpid(pid, &status, 0) != pid || pread(output, text, sizeof text - 1, 0) < 0) return 1;
-  if (kind->mayAbort && WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT && isAbortLine(text)) {
+  int isRefused = to >= from || limit;
+  if (kind->mayAbort && isRefused && WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT && isAbortLine(text)) {
     report->failed++;  // at least; the attempt cannot say any more
     report->refusals++;
     return 0;
@@ -224,7 +287,7 @@ static int count(int wrong) {
 
 static int sweep(const Kind *kind) {
   // Leaves of the address map stay, 128 KiB for each 16 GiB in which anything ever lay.
-  enum { leaves = 2 << 20 };
+  enum { leaves = 1 << 20 };
   int wrong = count(run(kind, 0, -1, 0));
   long calls = report->calls, left = report->left, injectedBefore = injected, attemptsBefore = attempts;
   for (int alone = 0; alone < 2; alone++)
@@ -244,8 +307,13 @@ static int sweep(const Kind *kind) {
   }
   printf("%s: %ld calls, %ld attempts, %ld limits, %ld faults\n", kind->name, calls, attempts - attemptsBefore, limits,
          injected - injectedBefore);
+  // A buffer's pool, and one that passes through, ask for nothing but records, if at all.
+  if (!kind->isUnseen && calls < 1) wrong += fprintf(stderr, "%s: no call to refuse\n", kind->name) > 0;
+  if (injected - injectedBefore < 2 * calls) wrong += fprintf(stderr, "%s: fewer faults than attempts\n", kind->name) > 0;
   return wrong;
 }
+
+static const char *leftOut = "nothing";
 
 // Whether this user may lock as much as a kind wants: see ulimit -l.
 static int mayLock(const Kind *kind) {
@@ -254,7 +322,7 @@ static int mayLock(const Kind *kind) {
   void *pages = (void *)syscall(SYS_mmap, NULL, fixedSize, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   int may = pages != MAP_FAILED && !syscall(SYS_mlock, pages, fixedSize);
   syscall(SYS_munmap, pages, fixedSize);
-  if (!may) printf("%s: left out, as ulimit -l is too low\n", kind->name);
+  if (!may) leftOut = kind->name;
   return may;
 #else
   return kind != NULL;
@@ -273,6 +341,7 @@ int main(int count, char **arguments) {
       wanted |= !strcmp(arguments[n], kinds[i].name) || !strcmp(arguments[n], isHardened(&kinds[i]) ? "hardened" : "plain");
     if (wanted && mayLock(&kinds[i])) wrong += sweep(&kinds[i]);
   }
-  printf("faults injected: %ld in %ld attempts, of which callers saw %ld\n", injected, attempts, refusals);
-  return wrong != 0;
+  printf("faults injected: %ld in %ld attempts, of which callers saw %ld; left out%s: %s\n", injected, attempts, refusals,
+         strcmp(leftOut, "nothing") ? " as ulimit -l is too low" : "", leftOut);
+  return wrong != 0 || !attempts;
 }

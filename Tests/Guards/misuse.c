@@ -246,7 +246,8 @@ static const misuse_t cases[] = {
 };
 enum { caseCount = sizeof cases / sizeof *cases };
 
-// Who does it: all in one thread; allocated by the first, freed and used by others; allocated by a thread that has ended; in a child.
+// Who does it: all in one thread; allocated by the first, freed and used by others; allocated by a thread that has ended; in a child. Sampled
+// objects are in no heap, so that there is nothing to adopt.
 static const char *const ways[] = {"owner", "others", "exited", "forked"};
 enum { OWNER, OTHERS, EXITED, FORKED, wayCount };
 
@@ -370,9 +371,7 @@ int main(int count, char **arguments) {
     return 2;
   }
   for (int i = 0; i < caseCount; i++)
-    for (int way = 0; way < wayCount; way++)
-      // What is live at the end is live in the thread that ended, too; one way will do.
-      if (!cases[i].isPlain || way == OWNER) attempt(arguments[0], &cases[i], way);
+    for (int way = 0; way < wayCount; way++) attempt(arguments[0], &cases[i], way);
   printf("%d misuses, %d of them not as they should be\n", passed + failed, failed);
   return failed || !passed;
 }

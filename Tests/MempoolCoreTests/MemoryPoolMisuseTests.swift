@@ -156,10 +156,6 @@ import Testing
         try pool.makeCache(itemSize: 24).put(item)
       }, "put", "an item of another cache")
   }
-
-  private func lines(_ result: ExitTest.Result?) -> [String] {
-    String(decoding: result?.standardErrorContent ?? [], as: UTF8.self).split(separator: "\n").map(String.init)
-  }
 }
 
 extension TestPool {

@@ -150,6 +150,31 @@ import Testing
     #expect(test.pool.checkInvariants())
   }
 
+  /// Before a pool counts as exhausted it takes what a thread that does nothing keeps to spare.
+  @Test func anIdleThreadsSparesAreNoReasonToFail() async {
+    await #expect(processExitsWith: .success) {
+      Faults.report {
+        let test = try TestPool(.elastic), pool = Shared(test.pool)
+        let hasSpares = ThreadGate(2), isOver = ThreadGate(2)
+        let idle = TestThread {
+          let pointers = (0..<10_000).map { _ in pool.value.allocate(64) }
+          for pointer in pointers { pool.value.deallocate(pointer) }
+          hasSpares.arrive()
+          isOver.arrive()
+        }
+        hasSpares.arrive()
+        let heaps = (1..<test.pool.registry.count).compactMap { test.pool.registry.heap($0) }
+        try demand(heaps.contains { $0.spareBytes.loadRelaxed() > 0 }, "nothing to spare")
+        mp_system_fail_every(1)
+        while test.pool.allocate(1000) != nil {}
+        mp_system_fail_every(0)
+        try demand(!heaps.contains { $0.spareBytes.loadRelaxed() > 0 }, "no memory, and another has some to spare")
+        isOver.arrive()
+        idle.join()
+      }
+    }
+  }
+
   /// In the shared pool also the current slab goes, once it is empty and more than its first items were touched.
   @Test func anEmptyCurrentSlabGoes() throws {
     let pool = MemoryPoolPointer.shared

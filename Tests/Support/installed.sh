@@ -55,6 +55,13 @@ exports() {
   [ "$needed" = libc.so.6 ] || { echo "$1 needs: $needed"; return 1; }
 }
 
+# documented ROW: README.md's row of this beginning says as many processes as misuses were told of.
+documented() {
+  local count
+  count=$(sed -n "s/^| $1.*| \([0-9,]*\) processes.*/\1/p" "$root/README.md" | tr -d ,)
+  [ "$count" = $misuses ] || { echo "README.md says ${count:-nothing}, and there were $misuses"; return 1; }
+}
+
 finish() {
   [ $misuses = 0 ] || echo "        $misuses misuses in all, each in a process of its own"
   [ $failed = 0 ] && exit 0

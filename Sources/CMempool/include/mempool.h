@@ -14,7 +14,11 @@
  *            SIGABRT:
  *                mempool: mp_free(0x7f2a40012340): double free
  *            A double free is found as long as the object has not been handed out again; functions that resize or measure
- *            an object say "use after free" then.
+ *            an object say "use after free" then. Of two frees at the same moment the later may be told of only when the
+ *            object's owner looks at it next; the line names "free", "slab cache" or "object pool" then.
+ *            The same happens to a call on what is no buffer pool, region, book or cache (any more), to the destruction of a
+ *            pool that is not there, and to NULL where a compact or an object pool must be. Other functions do not look
+ *            whether a pool that they get has been destroyed.
  *
  * ALIGNMENT  Objects of 16 bytes and more are aligned to 16, smaller ones to 8, unless a function says otherwise.
  *
@@ -294,7 +298,7 @@ typedef struct mp_allocator {
   void *state;
 } mp_allocator_t;
 mp_allocator_t mp_system_allocator(void);              /* malloc, realloc and free */
-mp_allocator_t mp_pool_allocator(mp_pool_t *pool);     /* NULL: the shared pool */
+mp_allocator_t mp_pool_allocator(mp_pool_t *pool);     /* NULL: the shared pool; misuse is told of "MemoryPool.allocator" */
 
 /*
  * A complete allocator inside `size` bytes from `mem` on, its bookkeeping included: at most 208 bytes, and 2 bits a block. It asks
@@ -482,7 +486,7 @@ size_t mp_compact_size(mp_compact_t *pool, mp_handle_t handle);
 
 /*
  * The object's bytes, which stay at this address until mp_compact_unmap has been called as often as this. An object that is mapped must
- * not be freed. NULL, with errno, when the system refuses to map them, which can only happen with MP_COMPACT_FILE. To unmap where no live
+ * not be freed: that is misuse, and told where no other object lies in its 64 KiB. NULL, with errno, when the system refuses to map them, which can only happen with MP_COMPACT_FILE. To unmap where no live
  * object is, or where nothing is mapped, is misuse; uses are counted by the 64 KiB in which objects lie, so that another object's there is
  * not told from the own.
  */
@@ -555,7 +559,8 @@ void mp_objpool_put(void *object);
 /*
  * Gives all memory of the pool back. While objects are out it does nothing: -1 with errno EBUSY. No other call on the pool may
  * be running, but mp_objpool_put. mp_objpool_abandon instead destroys the pool when its last object is given back: until
- * then these stay valid, and nothing but mp_objpool_put may be done with them. NULL is nothing to do.
+ * then these stay valid, and nothing but mp_objpool_put may be done with them. NULL is nothing to do. A pool that was destroyed or abandoned
+ * is misuse of these, of mp_objpool_stats and of mp_objpool_sweep; mp_objpool_get does not look.
  */
 int mp_objpool_destroy(mp_objpool_t *pool);
 void mp_objpool_abandon(mp_objpool_t *pool);

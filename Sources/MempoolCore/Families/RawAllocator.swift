@@ -56,8 +56,8 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     RawAllocator(
       resize: { state, pointer, byteCount in
         let pool = state.unsafelyUnwrapped.assumingMemoryBound(to: MemoryPool.self)
-        if byteCount != 0 { return pool.reallocate(pointer, UInt(bitPattern: byteCount), call: "reallocate") }
-        pool.deallocate(pointer, call: "deallocate")
+        if byteCount != 0 { return pool.reallocate(pointer, UInt(bitPattern: byteCount), call: "MemoryPool.allocator") }
+        pool.deallocate(pointer, call: "MemoryPool.allocator")
         return nil
       }, state: UnsafeMutableRawPointer(self))
   }

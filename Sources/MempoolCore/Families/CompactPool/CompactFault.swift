@@ -12,6 +12,8 @@ public enum CompactFault: Error {
   case notAnObject
   /// Its header, or a neighbour's, is not what the pool wrote.
   case overwritten
+  /// Somebody has it mapped.
+  case mapped
   /// Of a pool that another process changes.
   case foreign
 
@@ -23,6 +25,7 @@ public enum CompactFault: Error {
     case .free: purpose.freed
     case .notAnObject: "not the start of an object"
     case .overwritten: "block header overwritten"
+    case .mapped: "object freed while it is mapped"
     case .foreign: "of another process's pool"
     }
   }

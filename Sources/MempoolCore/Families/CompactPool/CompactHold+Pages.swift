@@ -208,6 +208,15 @@ extension CompactHold {
     return UInt(gone.nonzeroBitCount)
   }
 
+  /// Takes an object back that shares its region with others.
+  func free(_ finding: CompactPoolPointer.Finding) {
+    let memory = bytes(finding.region)
+    let (unit, units, previous) = release(memory, finding.region, finding.unit)
+    if finding.record.pointee.liveBlocks == 0 { return settleEmpty(memory, finding.region) }
+    makeFree(memory, finding.region, unit, units, previousUnits: previous)
+    settle(finding.region, unit, units)
+  }
+
   /// What becomes of a region without a live object, its one free block in no list: kept with some of its pages, or given back.
   func settleEmpty(_ memory: CompactMemory, _ region: UInt) {
     let record = record(region)

@@ -47,9 +47,6 @@ extension CompactHold {
 
   /// Gives back a region without a live object, whose free block is in no list.
   func releaseRegion(_ region: UInt, _ record: CompactRegionPointer) {
-    if record.isPinned {
-      pool.report("compact pool", pool.handle(region, (pool.firstUnit + 1) * 4), "object freed while it is mapped")
-    }
     if pool.isFile {
       let start = region << CompactRegion.shift
       _ = mp_file_purge(pool.pointee.file, Int(start), Int(CompactRegion.byteCount))

@@ -75,20 +75,20 @@ extension UnsafeMutablePointer where Pointee == CompactPool {
   }
 
   /// Takes an object back, on any thread. O(1), one lock; gives the memory of pages back in which nothing lies any more, but for the
-  /// reserve. Keeps errno. (0, 0) is nothing to do.
+  /// reserve. Keeps errno. (0, 0) is nothing to do. Uses are counted by the region: an object that is mapped is told from the others only where it
+  /// is the last of its region.
   public func tryFree(_ handle: CompactHandle) throws(CompactFault) {
     if handle == CompactHandle(page: 0, offset: 0) { return }
     if !isOwner { throw .foreign }
     let saved = mp_errno_get()
-    try withObject(handle) { hold, finding in
+    let isMapped = try withObject(handle) { hold, finding in
+      let isAlone = finding.isRun || finding.record.pointee.liveBlocks == 1
+      if isAlone, finding.record.isPinned { return true }
       if isMovable { CompactSlots(pool: self).release(handle.page, hold) }
-      if finding.isRun { return hold.freeRun(finding.region, finding.record) }
-      let memory = hold.bytes(finding.region)
-      let (unit, units, previous) = hold.release(memory, finding.region, finding.unit)
-      if finding.record.pointee.liveBlocks == 0 { return hold.settleEmpty(memory, finding.region) }
-      hold.makeFree(memory, finding.region, unit, units, previousUnits: previous)
-      hold.settle(finding.region, unit, units)
+      finding.isRun ? hold.freeRun(finding.region, finding.record) : hold.free(finding)
+      return false
     }
+    if isMapped { throw .mapped }
     // By default a pool without an object holds nothing.
     if pointee.options.reservePages == nil {
       let now = pageCounts()

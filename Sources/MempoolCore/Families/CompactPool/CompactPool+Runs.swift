@@ -90,9 +90,6 @@ extension CompactHold {
   /// Gives back an object with pages of its own.
   func freeRun(_ region: UInt, _ record: CompactRegionPointer) {
     let byteCount = record.runBytes.loadRelaxed(), total = pool.runPages(byteCount)
-    if record.isPinned {
-      pool.report("compact pool", pool.handle(region, CompactMemory.runOffset), "object freed while it is mapped")
-    }
     if !pool.isFile { Memcheck.close(record.address.loadRelaxed() + CompactMemory.runOffset, byteCount) }
     record.owner.storeRelaxed(CompactRegion.Kind.none)
     giveUpRun(record, region, total)

@@ -57,6 +57,13 @@ public enum ObjectPools {
     return isFound
   }
 
+  /// Whether it is one that was made, and neither destroyed nor orphaned. Does not look at it. Under the lock: O(pools).
+  public static func hasPool(_ pool: ObjectPoolPointer) -> Bool {
+    var isFound = false
+    forEach { if $0 == pool { isFound = true } }
+    return isFound
+  }
+
   // MARK: Pools that go
 
   /// Destroys pools that no object is out of; how many.
