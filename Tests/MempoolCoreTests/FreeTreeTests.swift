@@ -8,13 +8,13 @@ private final class Fixture {
     byteCount: Int(DensePage.byteCount), alignment: Int(DensePage.byteCount))
   let heap: DenseHeapPointer = .allocate(capacity: 1)
   let page: DensePagePointer
-  var tree: FreeTree { FreeTree(page: page) }
+  var tree: FreeTree { page.freeTree }
 
   init() {
-    heap.initialize(to: DenseHeap(fit: .tree))
+    heap.initialize(to: DenseHeap())
     page = memory.assumingMemoryBound(to: DensePage.self)
     page.start(heap)
-    precondition(tree.remove(DensePage.firstUnit))
+    precondition(page.freeTree.remove(DensePage.firstUnit))
   }
 
   deinit {
@@ -23,7 +23,8 @@ private final class Fixture {
   }
 
   func insert(_ unit: UInt, size: UInt) {
-    page.setBlock(unit, .free(size, at: page.address(unit)))
+    page.units[Int(unit)] =
+      DenseHeader(size: size, previousSize: 0, isAllocated: false, place: page.address(unit)).word
     tree.insert(unit)
   }
 }

@@ -19,8 +19,6 @@ struct HeapRegistry {
   let hardening: Hardening
   // What a hardened pool's patterns and places are made of.
   let secret: UInt
-  // How dense heaps find free blocks.
-  let fit: DenseFit
 }
 
 typealias HeapRegistryPointer = UnsafeMutablePointer<HeapRegistry>
@@ -31,9 +29,7 @@ extension UnsafeMutablePointer where Pointee == HeapRegistry {
   var lateLock: MutexPointer { (UnsafeMutableRawPointer(self) + 16).assumingMemoryBound(to: Mutex.self) }
 
   /// A registry with its late heap, in zeroed memory; false when there is no room for it.
-  func start(
-    _ segments: SegmentListPointer, capacity: UInt, _ hardening: Hardening = .off, fit: DenseFit = .lists
-  ) -> Bool {
+  func start(_ segments: SegmentListPointer, capacity: UInt, _ hardening: Hardening = .off) -> Bool {
     let words = (capacity + 63) / 64
     let total = words * UInt(1 + SizeClass.count) + words * 64
     // From the first segment, which goes if the pool cannot start: a further one would stay.
@@ -43,7 +39,7 @@ extension UnsafeMutablePointer where Pointee == HeapRegistry {
       to: HeapRegistry(
         segments: segments, capacity: words * 64, owned: owned,
         table: owned.advanced(by: Int(words) * (1 + SizeClass.count)), hints: owned.advanced(by: Int(words)),
-        hardening: hardening, secret: hardening == .off ? 0 : mp_random_word(), fit: fit))
+        hardening: hardening, secret: hardening == .off ? 0 : mp_random_word()))
     return make(in: first) != nil
   }
 
@@ -146,7 +142,6 @@ extension UnsafeMutablePointer where Pointee == HeapRegistry {
       guard let heap = heap(index) else { continue }
       let isOwn = heap.owner.loadRelaxed() == UInt(bitPattern: block)
       heap.forgetLists(isOwn: isOwn)
-      heap.dense.recoverAfterFork(to: heap.densePages, isOwn: isOwn)
       if !isOwn { heap.owner.storeRelaxed(0) }
     }
     pointee.segments.first { segment in

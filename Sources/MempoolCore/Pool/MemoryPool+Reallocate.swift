@@ -42,8 +42,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
         }
       }
     case .dense(let heap):
-      let isOwner = ThreadHeapPointer.of(heap).isOwnedByThisThread
-      let resized = heap.resize(UInt(bitPattern: pointer), to: byteCount, isOwner: isOwner)
+      let resized = heap.resize(UInt(bitPattern: pointer), to: byteCount)
       switch resized {
       case .inPlace: return stays(pointer, byteCount, usableSize(UInt(bitPattern: pointer), in: heap, name))
       case .mustMove: usable = usableSize(UInt(bitPattern: pointer), in: heap, name)
