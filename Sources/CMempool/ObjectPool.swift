@@ -32,13 +32,11 @@ import MempoolCore
 }
 
 @c @implementation public func mp_objpool_get(_ handle: OpaquePointer!) -> UnsafeMutableRawPointer! {
-  guard let handle else { misuse("mp_objpool_get", 0, "no object pool") }
-  return ObjectPoolPointer(handle).acquire()
+  ObjectPoolPointer(handle.unsafelyUnwrapped).acquire()
 }
 
 @c @implementation public func mp_objpool_get0(_ handle: OpaquePointer!) -> UnsafeMutableRawPointer! {
-  guard let handle else { misuse("mp_objpool_get0", 0, "no object pool") }
-  return ObjectPoolPointer(handle).acquireZeroed()
+  ObjectPoolPointer(handle.unsafelyUnwrapped).acquireZeroed()
 }
 
 @c @implementation public func mp_objpool_put(_ object: UnsafeMutableRawPointer!) {

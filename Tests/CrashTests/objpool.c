@@ -150,15 +150,6 @@ static void useHandle(void) {
   EXPECT("%s(0x%lx): no object pool: destroyed or abandoned, or never made", handleCall->name, (unsigned long)p);
   handleCall->call(p);
 }
-static void get_of_null(void) {
-  EXPECT("mp_objpool_get(0x0): no object pool");
-  hide(mp_objpool_get(hide(NULL)));
-}
-static void get0_of_null(void) {
-  EXPECT("mp_objpool_get0(0x0): no object pool");
-  hide(mp_objpool_get0(hide(NULL)));
-}
-
 static void fini_with_pool(void) {
   if (mp_objpool_destroy(pool) || mp_objpool_destroy(small_pool) || mp_objpool_destroy(system_pool)) stop("destroy");
   mp_cache_destroy(&cache);
@@ -191,6 +182,6 @@ int main(int count, char **arguments) {
       body = useHandle;
       attempt(bodyInThread, "%s: %s, by another thread", handleCall->name, handles[h].name);
     }
-  ATTEMPT(get_of_null), ATTEMPT(get0_of_null), ATTEMPT(fini_with_pool);
+  ATTEMPT(fini_with_pool);
   return endAttempts();
 }

@@ -17,8 +17,8 @@
  *            an object say "use after free" then. Of two frees at the same moment the later may be told of only when the
  *            object's owner looks at it next; the line names "free", "slab cache" or "object pool" then.
  *            The same happens to a call on what is no buffer pool, region or book, on a cache that has not been made or was
- *            destroyed, to the destruction of a pool that is not there, and to NULL where a compact or an object pool must
- *            be. Other functions do not look whether a pool that they get has been destroyed.
+ *            destroyed, to the destruction of a pool that is not there, and to NULL where a compact pool must be. Other
+ *            functions do not look whether a pool that they get has been destroyed.
  *
  * ALIGNMENT  Objects of 16 bytes and more are aligned to 16, smaller ones to 8, unless a function says otherwise.
  *
