@@ -14,6 +14,9 @@ extension PoolContext {
 
     @_lifetime(copy node)
     init(_ block: ContextPointer, with node: Node) { unsafe self.block = unsafe block }
+
+    @_lifetime(copy node, copy other)
+    init(_ block: ContextPointer, with node: Node, and other: Node) { unsafe self.block = unsafe block }
   }
 }
 
@@ -78,23 +81,23 @@ extension PoolContext.Node {
 
   /// Keeps another context, which has a parent elsewhere, for as long as this one lives: when its parent goes it moves here.
   ///
-  /// - Returns: The other context, as a handle that lives as long as this one.
+  /// - Returns: The other context, as a handle that lives as long as both: what hangs below it still goes by a call on its own owner.
   /// - Throws: ``PoolError/outOfMemory``.
   @discardableResult
-  @_lifetime(copy self)
+  @_lifetime(copy self, copy other)
   public func refer(to other: Self) throws(PoolError) -> Self {
     guard unsafe other.block.addReference(from: block, at: nil) else { throw .outOfMemory }
-    return unsafe Self(other.block, with: self)
+    return unsafe Self(other.block, with: self, and: other)
   }
 
   /// Keeps a value of another context, as it does a context.
   @discardableResult
-  @_lifetime(copy self)
+  @_lifetime(copy self, copy value)
   public func refer<Element: ~Copyable>(
     to value: PoolContext.Value<Element>
   ) throws(PoolError) -> PoolContext.Value<Element> {
     guard unsafe value.place.block.addReference(from: block, at: nil) else { throw .outOfMemory }
-    return unsafe PoolContext.Value(value.place, with: self)
+    return PoolContext.Value(value, with: self)
   }
 
   /// Has something done when the context goes: after what was made in it later, and before what was made earlier, as `defer` does.
@@ -123,7 +126,7 @@ extension PoolContext.Node {
   /// The name; nil when it has none.
   public var name: String? { unsafe block.name.map { unsafe String(cString: $0) } }
 
-  /// The name of its parent; nil for a topmost context, or when that has none.
+  /// The name of its parent; nil when that has none, or for a topmost context. These, too, have a parent once ``PoolContext/reportLeaksAtExit()`` was called: `all contexts`.
   public var parentName: String? { unsafe block.parent?.name.map { unsafe String(cString: $0) } }
 
   /// Whether both are handles of the same context.
@@ -137,7 +140,7 @@ extension PoolContext.Node {
   /// How many references there are to it.
   public var referenceCount: Int { unsafe Int(bitPattern: block.referenceCount) }
 
-  /// Of a pool: the bytes that are left, of which a block takes 64. Nil: it is none.
+  /// Of a pool: the bytes that are left at its end, of which a block takes 64. What is free between its blocks is used, and not counted. Nil: it is none.
   public var availableByteCount: Int? { unsafe block.available.map { Int(bitPattern: $0) } }
 
   /// Of a pool: the bytes that so many blocks can have together when it is empty, at worst. Nil: it is none.

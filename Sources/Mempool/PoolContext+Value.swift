@@ -15,6 +15,9 @@ extension PoolContext {
     @inlinable
     init(_ place: ContextPlace<Element>, with node: Node) { unsafe self.place = unsafe place }
 
+    @_lifetime(copy value, copy node)
+    init(_ value: Self, with node: Node) { unsafe place = unsafe value.place }
+
     /// The value.
     @inlinable
     public var value: Element {

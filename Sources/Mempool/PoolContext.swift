@@ -56,10 +56,15 @@ public struct PoolContext: ~Copyable {
 
   /// Takes a child out of the tree, with what hangs below it: the newest of this name among those of the topmost context.
   ///
-  /// - Returns: The child as a tree of its own; nil when there is none of this name.
-  /// - Complexity: O(children).
+  /// The two trees may be used by two threads. So a child stays that would share something with what it leaves: a pool, as one does that was made
+  /// below a context with a pool, or a reference from one to the other.
+  ///
+  /// - Returns: The child as a tree of its own; nil when there is none of this name, or it must stay.
+  /// - Complexity: O(children), and O(blocks) below the child; each reference there takes O(depth).
   public mutating func detach(named name: String) -> PoolContext? {
-    guard let child = unsafe name.withCString({ unsafe block.child(named: $0) }) else { return nil }
+    guard let child = unsafe name.withCString({ unsafe block.child(named: $0) }), unsafe child.standsAlone else {
+      return nil
+    }
     unsafe child.move(to: nil)
     return unsafe PoolContext(owning: child)
   }
@@ -102,6 +107,13 @@ extension PoolContext {
   @inlinable
   public borrowing func allocate<Element: ~Copyable>(_ value: consuming Element) throws(PoolError) -> Value<Element> {
     unsafe Value(try block.put(value), of: self)
+  }
+
+  /// The same for a value whose copies are bytes: nothing is done when it goes.
+  @_lifetime(borrow self)
+  @inlinable
+  public borrowing func allocate<Element: BitwiseCopyable>(_ value: Element) throws(PoolError) -> Value<Element> {
+    unsafe Value(try block.putPlain(value), of: self)
   }
 
   /// Hangs another tree below this context; see ``move(to:)``.

@@ -73,8 +73,8 @@ private func zeroed(_ payload: UnsafeMutableRawPointer?, _ size: UInt) -> Unsafe
   return ContextPointer.allocatePool(0, capacity: size, under: block(context), isStrict: true)?.payload
 }
 
-/// An object with a pool behind it. `count` objects of `bytes` in all fit into it, whatever their sizes: as in the original, each may have a header
-/// of 96 bytes, 32 for a pool of its own, and 15 for rounding.
+/// An object with a pool behind it. `count` objects of `bytes` in all fit into it, whatever their sizes, if none of them is a pool. As in the original
+/// 143 bytes are counted for each beside its own: of these one takes its header's 64 and up to 15 for rounding, a pool 80 more.
 @c(_talloc_pooled_object) public func tallocPooledObject(
   _ context: UnsafeRawPointer?, _ size: UInt, _ name: UnsafePointer<CChar>?, _ count: UInt32, _ bytes: UInt
 ) -> UnsafeMutableRawPointer? {

@@ -63,7 +63,7 @@ private func logReferences(_ block: ContextPointer) {
   _ old: UnsafeRawPointer?, _ new: UnsafeRawPointer?, _ pointer: UnsafeRawPointer?
 ) -> UnsafeMutableRawPointer? {
   guard let moved = block(pointer) else { return nil }
-  let owner = block(old)
+  let owner = old.map { ContextPointer(comparing: $0) }
   if moved.parent == owner {
     moved.move(to: block(new))
   } else if let reference = moved.reference(from: owner) {
@@ -80,7 +80,8 @@ private func logReferences(_ block: ContextPointer) {
 
 @c(talloc_is_parent) public func tallocIsParent(_ context: UnsafeRawPointer?, _ pointer: UnsafeRawPointer?) -> Int32 {
   guard let context = block(context), let pointer else { return 0 }
-  return ContextPointer(payload: pointer).isAbove(context) ? 1 : 0
+  // As many parents as the original looks at.
+  return ContextPointer(comparing: pointer).isAbove(context, depth: 10_000) ? 1 : 0
 }
 
 // MARK: References

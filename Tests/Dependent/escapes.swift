@@ -70,6 +70,15 @@ func whileItsChildrenAreFreed() throws {
   _ = child.name
 }
 
+func whatIsReferredTo() throws {
+  let keeper = try PoolContext()
+  var tree = try PoolContext()
+  let kept = try keeper.node.refer(to: tree.node)
+  let list = try kept.allocate([1])
+  tree.freeChildren()  // error: overlapping accesses to 'tree'
+  _ = list.value
+}
+
 func twice() throws {
   let tree = try PoolContext(), other = try PoolContext()  // error: 'tree' consumed more than once
   other.adopt(tree)

@@ -109,7 +109,7 @@ import Testing
     var lines = LineCount()
     top.writeJSON(to: &lines)
     #expect(lines.count == 10_000_002)
-    #expect(top.isAbove(last, depth: ~0) && !top.isAbove(last))
+    #expect(top.isAbove(last, depth: ~0) && !top.isAbove(last, depth: 10_000))
     #expect(top.free(at: nil))
   }
 
@@ -276,6 +276,105 @@ import Testing
     kept.free(at: nil)
     #expect(pool.checkInvariants())
     pool.free(at: nil)
+  }
+
+  @Test("a name outside of its pool goes with it, also after all in the pool has gone alone")
+  func namesOutsideOfTheirPool() {
+    let pool = makePool(256)
+    let inside = make(100, pool), name = make(300, pool)
+    #expect(inside.home != nil && name.home == nil)
+    pool.name = UnsafePointer(name.payload.bindMemory(to: CChar.self, capacity: 300))
+    pool.freeChildren(at: nil)
+    #expect(pool.totalBlocks == 2 && pool.checkInvariants())
+    pool.free(at: nil)
+    #expect(name.isFreed)
+  }
+
+  @Test("a reference from below does not stand before an older one from elsewhere")
+  func olderReferences() {
+    for isStrict in [false, true] {
+      let top = make(0, isStrict: isStrict), keeper = make(0, top)
+      let parent = make(0, top), child = make(0, parent), grandchild = make(0, child)
+      #expect(child.addReference(from: keeper, at: nil) && child.addReference(from: grandchild, at: nil))
+      #expect(parent.free(at: nil) && child.parent == keeper && grandchild.parent == child)
+      #expect(top.checkInvariants() && top.free(at: nil))
+    }
+  }
+
+  @Test("a reference from far below is from below")
+  func deepReferences() {
+    for leaves in [false, true] {
+      let top = make(0)
+      var last = top
+      for _ in 0..<10_001 { last = make(0, last) }
+      #expect(top.addReference(from: last, at: nil))
+      #expect(leaves ? top.leaveParent(at: nil) : top.free(at: nil))
+      #expect(top.isFreed && last.isFreed)
+    }
+  }
+
+  @Test("a child that its destructor moves below a limit, and that goes all the same, is charged off there")
+  func movedByItsDestructor() {
+    for isStrict in [false, true] {
+      let limited = make(16, isStrict: isStrict)
+      #expect(limited.setLimit(100_000))
+      let parent = make(0, limited), child = make(8, parent)
+      _ = make(1000, child)
+      child.payload.storeBytes(of: UInt(bitPattern: limited), as: UInt.self)
+      child.setDestructor { payload in
+        let limited = ContextPointer(bitPattern: payload!.load(as: UInt.self))!
+        ContextPointer(payload: payload!).move(to: limited)
+        return 0
+      }
+      #expect(parent.free(at: nil) && limited.totalBlocks == 1 && limited.checkInvariants())
+      #expect(limited.limit!.charged == limited.subtreeCharge)
+      limited.free(at: nil)
+    }
+  }
+
+  @Test("what a block leaves behind when it moves is none")
+  func movedBlocks() {
+    let block = make(100)
+    let moved = block.reallocate(100_000, name: nil)!
+    #expect(moved != block && block.isFreed && moved.checkInvariants())
+    let top = make(0), pool = makePool(1024, top)
+    let first = make(256, pool), second = make(16, pool)
+    second.move(to: top)
+    first.free(at: nil)
+    let last = second.reallocate(900, name: nil)!
+    #expect(last == first && second.isFreed && top.checkInvariants())
+    moved.free(at: nil)
+    top.free(at: nil)
+  }
+
+  @Test("a block that could not move is what it was")
+  func refusedMoves() {
+    let name: StaticString = "name"
+    let block = make(100)
+    block.name = UnsafeRawPointer(name.utf8Start).assumingMemoryBound(to: CChar.self)
+    #expect(block.reallocate(ContextBlock.largest - 1, name: nil) == nil)
+    #expect(block.pointee.identity == block.mark && block.name != nil && block.size == 100)
+    block.free(at: nil)
+  }
+
+  @Test("what shares a pool or a reference with what is elsewhere does not stand alone")
+  func standingAlone() {
+    let top = make(0), left = make(0, top), right = make(0, top), below = make(0, left)
+    #expect(left.standsAlone && right.standsAlone)
+    #expect(below.addReference(from: right, at: nil) && !left.standsAlone && !right.standsAlone)
+    #expect(below.unlink(from: right, at: nil) && left.standsAlone)
+    // A reference within it joins it to nothing else.
+    #expect(below.addReference(from: left, at: nil) && left.standsAlone)
+    let pool = makePool(1024, left)
+    let inside = make(16, pool)
+    #expect(inside.home != nil && left.standsAlone && pool.standsAlone && !inside.standsAlone)
+    inside.move(to: right)
+    #expect(!left.standsAlone && !right.standsAlone)
+    pool.free(at: nil)
+    #expect(left.standsAlone && !right.standsAlone)
+    inside.free(at: nil)
+    #expect(right.standsAlone && top.checkInvariants())
+    top.free(at: nil)
   }
 
   @Test("reports: text, JSON, a graph")

@@ -140,6 +140,38 @@ private struct Aligned: BitwiseCopyable {
     #expect(trace.names == ["d", "b", "c", "a"])
   }
 
+  @Test func whatSharesAPoolOrAReferenceIsNotDetached() throws {
+    var tree = try PoolContext(named: "tree", pool: .kibibytes(1))
+    _ = try tree.makeChild(named: "in the pool")
+    if tree.detach(named: "in the pool") != nil { Issue.record("two trees share a pool") }
+    var other = try PoolContext()
+    try other.use { node in
+      _ = try node.makeChild(named: "keeper").refer(to: try node.makeChild(named: "kept"))
+      _ = try node.pool(byteCount: .bytes(500), named: "pool").allocate(5)
+    }
+    for name in ["keeper", "kept"] where other.detach(named: name) != nil {
+      Issue.record("a reference joins two trees")
+    }
+    #expect(other.statistics().blocks == 6 && tree.statistics().blocks == 2)
+    guard let pool = other.detach(named: "pool") else {
+      Issue.record("a pool of its own stands alone")
+      return
+    }
+    #expect(pool.statistics().blocks == 2 && other.statistics().blocks == 4)
+  }
+
+  @Test func valuesThatAreBytesLeaveAPoolPlain() throws {
+    let trace = Trace()
+    let tree = try PoolContext()
+    let number = try tree.allocate(5)
+    let traced = try tree.allocate(Traced("x", trace))
+    // The block is in front of the value: its last word is its destructor.
+    func destructor(_ value: UnsafeMutableRawPointer) -> UInt {
+      unsafe (value - 16).load(fromByteOffset: -8, as: UInt.self)
+    }
+    #expect(unsafe destructor(number.pointer) == 0 && destructor(traced.pointer) != 0)
+  }
+
   @Test func childrenAreFreedAlone() throws {
     let trace = Trace()
     var tree = try PoolContext(named: "tree")

@@ -39,6 +39,9 @@ static void tree(void) {
   talloc_show_parents(NULL, stdout);
   printf("%zu %zu %d %d %d\n", talloc_total_size(top), talloc_total_blocks(top), talloc_is_parent(three, top), talloc_is_parent(top, three),
          talloc_parent(three) == one);
+  // What is only compared need not be a block.
+  _Alignas(16) char none[256] = {0};
+  printf("%d %d\n", talloc_is_parent(three, none + 128), talloc_reparent(none + 128, two, three) == NULL);
   talloc_steal(two, one);
   talloc_report_full(top, stdout);
   void *moved = talloc_move(NULL, &one);

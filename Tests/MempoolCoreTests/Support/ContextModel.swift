@@ -180,9 +180,10 @@ final class ContextModel {
 
   private func modelFreeChildren(_ node: Node) {
     while let child = node.children.first {
-      let referrer = child.references.first?.parent
+      // Who keeps it: the newest reference that is not from below.
+      let heir = child.references.first { !child.isAbove($0) }?.parent
       if !modelFree(child, isTop: false), child.parent === node {
-        modelMove(child, to: referrer.map { child.isAbove($0) } ?? true ? node.parent : referrer)
+        modelMove(child, to: heir ?? node.parent)
       }
     }
   }

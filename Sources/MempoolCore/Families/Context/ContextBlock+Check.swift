@@ -18,6 +18,9 @@ extension UnsafeMutablePointer where Pointee == ContextBlock {
       if isMarked(ContextBlock.Mark.isLimited), !here.isMarked(ContextBlock.Mark.isLimited) {
         return broken("a limit that is not known")
       }
+      if let pool = poolForChildren, pool.pointee.isPlain, here.home != pool {
+        return broken("a stranger below a plain pool")
+      }
       previous = here
       child = here.pointee.next
     }

@@ -2,7 +2,11 @@ import CMempoolShims
 
 // Freeing. Not recursive: a block that waits for its children says which one goes on after it.
 extension UnsafeMutablePointer where Pointee == ContextBlock {
-  private enum Beginning { case refused, isUnderWay, begun }
+  private enum Beginning {
+    // By a reference below `heir`, or by its destructor: nil.
+    case refused(heir: ContextPointer?)
+    case isUnderWay, begun
+  }
 
   /// Frees the block and what hangs below it: its destructor, then its children, newest first and each likewise, then its memory. False when a reference
   /// to it is dropped instead, or its destructor refuses; then it stays. A child that refuses moves to who refers to it, or else to
@@ -28,7 +32,10 @@ extension UnsafeMutablePointer where Pointee == ContextBlock {
     while let child = pointee.child {
       if freeChild(child, isTop: true, location) { child.goOn(location) }
     }
-    if let kept { kept.attach(to: self) }
+    guard let kept else { return }
+    kept.attach(to: self)
+    // A pool that was empty in between took itself for a plain one.
+    kept.noteStranger(below: self)
   }
 
   // Of a block that has begun.
@@ -98,17 +105,14 @@ extension UnsafeMutablePointer where Pointee == ContextBlock {
   /// Begins with a child; false when that is all for it.
   private func freeChild(_ child: ContextPointer, isTop: Bool, _ location: UnsafePointer<CChar>?) -> Bool {
     child.check()
-    let referrer = child.extras?.pointee.reference?.pointee.parent
     switch child.begin(below: self, isTop: isTop, location) {
     case .begun: return true
     case .isUnderWay: return false
-    case .refused:
-      // Its destructor may have moved it.
+    case .refused(let heir):
+      // Its destructor may have moved it. A reference from the tracker names nobody, as in the original.
       if child.pointee.parent == self {
-        // Below itself it would hang nowhere. A reference from the tracker names nobody, as in the original.
-        let isHeir = referrer.map { !child.isAbove($0) && !$0.isMarked(ContextBlock.Mark.isTracker) } ?? false
-        let heir = isHeir ? referrer : pointee.parent
-        child.move(to: heir)
+        let isHeir = heir.map { !$0.isMarked(ContextBlock.Mark.isTracker) } ?? false
+        child.move(to: isHeir ? heir : pointee.parent)
       }
       return false
     }
@@ -119,14 +123,15 @@ extension UnsafeMutablePointer where Pointee == ContextBlock {
     check()
     while let reference = extras?.pointee.reference {
       // A reference from below the block is no reason to keep it.
-      let isFromBelow = isAbove(reference)
+      let isFromBelow = isAbove(reference, depth: ~0), referrer = reference.pointee.parent
       reference.free(at: location)
-      if !isFromBelow { return .refused }
+      if !isFromBelow { return .refused(heir: referrer) }
     }
     if isMarked(ContextBlock.Mark.freeing) { return .isUnderWay }
     if isReference { endReference() }
-    if pointee.tail != 0, !runDestructor() { return .refused }
-    if isTop, isMarked(ContextBlock.Mark.isLimited) {
+    if pointee.tail != 0, !runDestructor() { return .refused(heir: nil) }
+    // Its destructor may have moved it from below a block that is charged off as a whole.
+    if isTop || pointee.parent != owner, isMarked(ContextBlock.Mark.isLimited) {
       pointee.parent?.charge(0 &- subtreeCharge)
       set(ContextBlock.Mark.isCutOff)
     }

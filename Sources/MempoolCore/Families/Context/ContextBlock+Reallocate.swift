@@ -45,12 +45,23 @@ extension UnsafeMutablePointer where Pointee == ContextBlock {
 
   private func reallocateOutside(_ byteCount: UInt) -> ContextPointer? {
     let sum = ContextBlock.byteCount + byteCount
+    // What is left behind when it moves is no block any more.
+    let name = pointee.name
+    forget()
     guard let memory = MemoryPoolPointer.shared.reallocate(UnsafeMutableRawPointer(self), sum, call: "context") else {
+      pointee.identity = mark
+      pointee.name = name
       return nil
     }
     let moved = memory.assumingMemoryBound(to: ContextBlock.self)
-    if moved != self { moved.relink(from: self) }
+    if moved == self { pointee.identity = mark } else { moved.relink(from: self) }
     return moved
+  }
+
+  /// Of a block that moves: who uses it here later is told. Nobody has freed it, so no place is named.
+  func forget() {
+    pointee.identity = ~mark
+    pointee.name = nil
   }
 
   /// Moves what others point to: roots have neighbours that belong to other threads.
@@ -109,6 +120,7 @@ extension UnsafeMutablePointer where Pointee == ContextPool {
     let place = ContextPointer(bitPattern: first).unsafelyUnwrapped
     if place == block { return block }
     _ = block.linked {
+      block.forget()
       // The two may overlap.
       UnsafeMutableRawPointer(place).copyMemory(from: block, byteCount: Int(ContextBlock.byteCount + block.size))
       place.pointee.poolOffset = offset(of: place)
@@ -142,8 +154,7 @@ extension UnsafeMutablePointer where Pointee == ContextPool {
       return nil
     }
     place.setSize(byteCount)
-    block.pointee.identity = ~block.mark
-    block.pointee.name = nil
+    block.forget()
     give(block, nil)
     return place
   }

@@ -79,6 +79,32 @@ extension UnsafeMutablePointer where Pointee == ContextBlock {
     return nil
   }
 
+  /// Whether nothing but its parent joins the block, with what hangs below it, to blocks elsewhere: no reference, and no pool in which blocks of both
+  /// lie. O(blocks), and O(depth) more for each reference and each block that lies in another pool than its parent's children should.
+  public var standsAlone: Bool {
+    var isAlone = true
+    // Without those that their pool's own block counts.
+    var inPools: UInt = 0, counted: UInt = 0
+    forEach { block in
+      if isAlone { isAlone = block.isJoined(toNothingOutside: self) }
+      if block.pointee.poolOffset != 0 { inPools += 1 }
+      if block.isPool { counted += block.pool.pointee.count - 1 }
+    }
+    return isAlone && inPools == counted
+  }
+
+  private func isJoined(toNothingOutside top: ContextPointer) -> Bool {
+    if let target, !top.isAbove(target, depth: ~0) { return false }
+    var reference = newestReference
+    while let here = reference {
+      if !top.isAbove(here, depth: ~0) { return false }
+      reference = here.reference.pointee.next
+    }
+    // Its parent's is one that was looked at.
+    guard let home, self == top || home != pointee.parent?.poolForChildren else { return true }
+    return home.pointee.isOpen && top.isAbove(home.pointee.block, depth: ~0)
+  }
+
   /// Takes away what `owner` has of this block: its reference, or, when it is the parent, the block itself, as ``leaveParent(at:)`` does. False when it
   /// is neither, or a destructor refuses.
   public func unlink(from owner: ContextPointer?, at location: UnsafePointer<CChar>?) -> Bool {
@@ -94,7 +120,7 @@ extension UnsafeMutablePointer where Pointee == ContextBlock {
       let heir = newest.pointee.parent
       if !newest.free(at: location) { return false }
       // Below itself it would hang nowhere.
-      if let heir, isAbove(heir) { continue }
+      if let heir, isAbove(heir, depth: ~0) { continue }
       move(to: heir)
       return true
     }

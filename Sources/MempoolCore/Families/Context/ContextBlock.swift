@@ -68,9 +68,15 @@ extension UnsafeMutablePointer where Pointee == ContextBlock {
   /// The block of what a user has. What is none ends the process, by ``ContextProcess/fail(_:_:)``.
   @inline(__always)
   public init(payload: UnsafeRawPointer) {
+    self.init(comparing: payload)
+    check()
+  }
+
+  /// What is only compared: it need not be a block, and is not looked at.
+  @inline(__always)
+  public init(comparing payload: UnsafeRawPointer) {
     self = UnsafeMutableRawPointer(mutating: payload - Int(ContextBlock.byteCount)).assumingMemoryBound(
       to: ContextBlock.self)
-    check()
   }
 
   @inline(__always)
@@ -117,8 +123,8 @@ extension UnsafeMutablePointer where Pointee == ContextBlock {
   /// O(1).
   public var parent: ContextPointer? { pointee.parent }
 
-  /// Whether a block is this one or hangs somewhere below it: looks at no more than `depth` parents.
-  public func isAbove(_ block: ContextPointer, depth: UInt = 10_000) -> Bool {
+  /// Whether a block is this one or hangs somewhere below it: looks at no more than `depth` parents. This one is only compared.
+  public func isAbove(_ block: ContextPointer, depth: UInt) -> Bool {
     var next: ContextPointer? = block
     var left = depth
     while let here = next, left > 0 {

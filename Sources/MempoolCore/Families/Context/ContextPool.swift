@@ -74,7 +74,8 @@ extension UnsafeMutablePointer where Pointee == ContextBlock {
       pointee.bits & ~ContextBlock.Mark.slack | (byteCount >> 4) << ContextBlock.Mark.slackShift
   }
 
-  /// Of a pool: bytes of its largest block, headers and rounding included, that would be served from it now. nil: no pool.
+  /// Of a pool: bytes that are left at its end, of which a block takes its header and rounding, too. What is free between its blocks is used for others, and not
+  /// counted. nil: no pool.
   public var available: UInt? { isPool ? pool.pointee.limit - pool.pointee.end : nil }
 
   /// Of a pool: the bytes that `count` blocks can have together when it is empty, at worst.
