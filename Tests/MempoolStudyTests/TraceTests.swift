@@ -139,6 +139,19 @@ import Testing
     }
   }
 
+  /// What the process had before the first pass is not the allocator's.
+  @Test func peakMemoryIsOfThePasses() throws {
+    let large = 512 << 20
+    let memory = try #require(
+      mmap(nil, large, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0).flatMap {
+        $0 == MAP_FAILED ? nil : $0
+      })
+    for place in stride(from: 0, to: large, by: 4096) { memory.storeBytes(of: 1, toByteOffset: place, as: UInt8.self) }
+    munmap(memory, large)
+    let outcome = try Replay(Workload.batches.trace(threads: 1, seed: 1)).run(milliseconds: 1, clockNanoseconds: 0)
+    #expect(outcome.peakResidentBytes > 1 << 20 && outcome.peakResidentBytes < large)
+  }
+
   /// Each workload comes to its end, any number of times, and gives back all it took.
   @Test(arguments: Workload.allCases)
   func workloads(workload: Workload) throws {
