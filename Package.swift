@@ -120,7 +120,8 @@ let package = Package(
     .testTarget(
       name: "CMempoolTests", dependencies: ["CMempool", "CMempoolHeaders", "MempoolCore"], swiftSettings: toolSettings
     ),
-    .testTarget(name: "MempoolStudyTests", dependencies: ["MempoolStudy"], swiftSettings: toolSettings),
+    .testTarget(
+      name: "MempoolStudyTests", dependencies: ["MempoolCore", "MempoolStudy"], swiftSettings: toolSettings),
     .testTarget(name: "MempoolTests", dependencies: ["Mempool", "MempoolCore"], swiftSettings: toolSettings),
   ]
 )

@@ -1,3 +1,4 @@
+import MempoolCore
 import Testing
 
 @testable import MempoolStudy
@@ -72,6 +73,63 @@ import Testing
     #expect(counters.retries == UInt64(99 * maxRetries))
     #expect(counters.attempts == 100 + 99 * UInt64(1 + maxRetries))
     #expect(counters.failedAttempts == 99 * UInt64(1 + maxRetries))
+  }
+
+  /// A script of claims and frees, by a thread of the benchmark and by the engine's bitmap: the same items, the same cells.
+  @Test(arguments: [
+    (ClaimSetup.ClaimProtocol.exchange, AtomicBitmap.Strategy.exchange), (.compareAndSwap, .compareAndSwap),
+  ])
+  func cellsAreTheEngines(claimProtocol: ClaimSetup.ClaimProtocol, strategy: AtomicBitmap.Strategy) {
+    let setup = ClaimSetup().with {
+      $0.threads = 1
+      $0.cells = 3
+      $0.claimProtocol = claimProtocol
+      $0.maxRetries = 0
+    }
+    let arena = ClaimArena(setup)
+    defer { arena.deallocate() }
+    let thread = ClaimThread<FullTally>(setup, arena, number: 0, seed: 1, calibration: Self.calibration)
+    let words = UnsafeMutablePointer<UInt>.allocate(capacity: setup.cells)
+    words.initialize(repeating: 0, count: setup.cells)
+    defer { words.deallocate() }
+    let wait = BoundedWaitPointer.allocate(capacity: 1)
+    wait.initialize(to: BoundedWait())
+    defer { wait.deallocate() }
+    let bitmap = AtomicBitmap(
+      bareCells: AtomicPointer(words), itemCount: setup.cells * 64, wait: wait, strategy: strategy)
+    var random = SplitMix64(seed: 12)
+    var held: [Int] = []
+    var refusals = 0
+    for step in 0..<4000 {
+      // Mostly claims, then mostly frees, and so on: full and empty more than once.
+      let claims = random.below(8) < (step / 500 % 2 == 0 ? 6 : 2)
+      if claims || held.isEmpty {
+        let item = thread.claim()
+        #expect(item == bitmap.tryClaim()?.index)
+        if let item { held.append(item) } else { refusals += 1 }
+      } else {
+        let item = held.remove(at: Int(random.below(UInt64(held.count))))
+        thread.release(item)
+        #expect(!bitmap.release(at: item).wasDouble)
+      }
+      #expect((0..<setup.cells).allSatisfy { arena.cell($0).loadRelaxed() == words[$0] }, "step \(step)")
+    }
+    #expect(refusals > 10)
+  }
+
+  /// What a thread holds is in lines of its own.
+  @Test(arguments: [1, 8, 17])
+  func heldItemsShareNoLine(held: Int) {
+    let setup = ClaimSetup().with {
+      $0.threads = 4
+      $0.held = held
+    }
+    let arena = ClaimArena(setup)
+    defer { arena.deallocate() }
+    let threads = (0..<4).map {
+      ClaimThread<NoTally>(setup, arena, number: $0, seed: 1, calibration: Self.calibration)
+    }
+    #expect(threads.allSatisfy { UInt(bitPattern: $0.heldItems) % 128 == 0 })
   }
 
   @Test func fairnessOfARun() {

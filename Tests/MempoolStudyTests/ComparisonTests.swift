@@ -38,6 +38,26 @@ import Testing
     }
   }
 
+  /// Where both can be had, the normal distribution gives what counting gives; and then it goes on, to any size.
+  @Test(arguments: [0, 2, 4, 8])
+  func manyFigures(shift: Int) {
+    var random = SplitMix64(seed: UInt64(shift))
+    for tied in [false, true] {
+      func sample(_ count: Int, _ shift: Int) -> [Double] {
+        (0..<count).map { _ in tied ? Double(Int(random.below(30)) + shift) : 30 * random.fraction() + Double(shift) }
+      }
+      let (first, second) = (sample(25, 0), sample(25, shift))
+      let (exact, normal) = (RankSum.exact(first, second), RankSum.normal(first, second))
+      #expect((exact - normal).magnitude < 0.005, "\(exact), \(normal)")
+      if !tied { #expect(RankSum.probability(first, second) == exact) }
+      #expect(RankSum.probability(first + [0], second) == RankSum.normal(first + [0], second))
+      let large = RankSum.probability(sample(1000, 0), sample(1000, shift))
+      #expect(shift == 0 ? large > 0.001 : large.isFinite)
+      if shift >= 4 { #expect(large < 1e-9) }
+    }
+    #expect(RankSum.probability([Double](repeating: 4, count: 60), [4, 4, 4]) == 1)
+  }
+
   @Test func aDifferenceAndNone() {
     let before = Sample([100, 101, 99, 102, 98, 100.5, 99.5])
     let after = Sample(before.values.map { $0 * 1.2 })

@@ -85,6 +85,53 @@ import Testing
     #expect((seen / wait - 1).magnitude < 0.06, "\(seen) ns, and \(wait) are expected")
   }
 
+  /// Looks at a word until the other has changed it, and changes it, for ever: what `SimulatedCosts` measures a transfer by.
+  private struct Player: SimulatedProgram {
+    var turn: UInt
+    var isLooking = false
+
+    mutating func next(_ found: UInt, at now: Double) -> SimulatedStep {
+      guard isLooking, found == turn else {
+        isLooking = true
+        return .access(0, .load)
+      }
+      isLooking = false
+      turn += 2
+      return .access(0, .add(1))
+    }
+  }
+
+  /// The transfer that is measured by a ping-pong is the transfer that the machine charges in one.
+  @Test func aPingPongGivesItsTransferBack() {
+    var machine = SimulatedMachine(words: [0], costs: Self.costs, programs: [Player(turn: 0), Player(turn: 1)])
+    machine.run { $0.word(0) == 10 }
+    let start = machine.now
+    machine.run { $0.word(0) == 1010 }
+    #expect(SimulatedCosts.transfer(ofTurn: (machine.now - start) / 1000) == Self.costs.transfer)
+  }
+
+  /// Only looks at a word, and never ends.
+  private struct Reader: SimulatedProgram {
+    let pause: Double
+    var looks = 0
+    var isPausing = false
+    mutating func next(_ found: UInt, at now: Double) -> SimulatedStep {
+      isPausing.toggle()
+      guard !isPausing else { return .spend(pause) }
+      looks += 1
+      return .access(0, .load)
+    }
+  }
+
+  /// A core that has a copy looks at it while others fetch theirs.
+  @Test func aCopyStaysWithItsReaders() {
+    var machine = SimulatedMachine(
+      words: [0], costs: Self.costs, programs: [Reader(pause: 0)] + (1...8).map { Reader(pause: 60 + 20 * Double($0)) })
+    machine.run { $0.now >= 800 }
+    // A first look at 60, and one in each nanosecond since.
+    #expect(machine.programs[0].looks >= 800 - 60)
+  }
+
   /// What a claim and a free come to when nobody interferes: accesses to the cell that the core has, and its overhead.
   @Test(arguments: [
     (ClaimSetup.ClaimProtocol.exchange, 15), (ClaimSetup.ClaimProtocol.compareAndSwap, 11),

@@ -40,7 +40,10 @@ import Testing
 
   /// Cut at every place, and with a byte changed at many: an error in words, or, where only a figure changed, a result.
   @Test func truncatedAndDamagedFiles() throws {
-    let whole = try Self.result(.waitTime, rounds: 1).json()
+    var result = Self.result(.waitTime, rounds: 1)
+    // Each that is still a result is compared.
+    result.rows = Array(result.rows.prefix(3))
+    let whole = try result.json()
     for count in stride(from: 0, to: whole.count - 2, by: 97) {
       #expect(throws: StudyError.self) { try StudyResult.parse(whole.prefix(count)) }
     }
@@ -48,7 +51,7 @@ import Testing
     for _ in 0..<200 {
       var damaged = whole
       damaged[Int(random.below(UInt64(whole.count)))] = UInt8(random.below(256))
-      do { _ = try StudyResult.parse(damaged) } catch { #expect(!error.description.isEmpty) }
+      #expect(use(damaged, besides: result) != "")
     }
     let other = Data(String(decoding: whole, as: UTF8.self).replacing("\"version\" : 1", with: "\"version\" : 2").utf8)
     do {
@@ -57,6 +60,55 @@ import Testing
     } catch {
       #expect(error.description == "a result of version 2, and this program knows version 1")
     }
+  }
+
+  /// What is said of a file that is read, and compared in both directions; nil: nothing.
+  private func use(_ data: Data, besides other: StudyResult) -> String? {
+    do throws(StudyError) {
+      let result = try StudyResult.parse(data)
+      _ = try CompareReport(before: other, after: result, seed: 1).text
+      _ = try CompareReport(before: result, after: other, seed: 1).text
+      return nil
+    } catch {
+      return error.description
+    }
+  }
+
+  /// Figures that are missing or no numbers, and points that no axis has, are found when the file is read.
+  @Test func whatNoStudyWrote() throws {
+    var result = Self.result(rounds: 2)
+    result.rows = Array(result.rows.prefix(2))
+    result.rows[1].operationsPerSecond = Sample([12345])
+    let text = String(decoding: try result.json(), as: UTF8.self)
+    #expect(use(Data(text.utf8), besides: result) == nil)
+    for (old, new) in [
+      ("12345", ""), ("12345", "1e999"), ("\"position\" : 1", "\"position\" : 8"),
+      ("\"position\" : 1", "\"position\" : -1"), ("\"labels\" : [", "\"labels\" : [], \"more\" : ["),
+    ] {
+      #expect(text.contains(old))
+      #expect(
+        use(Data(text.replacing(old, with: new).utf8), besides: result)
+          == "the result of a study, but incomplete or damaged", "\(old): \(new)")
+    }
+    // A speed of nothing can be measured, but nothing compared with it.
+    let none = Data(text.replacing("12345", with: "0").utf8)
+    _ = try StudyResult.parse(none)
+    #expect(use(none, besides: result)?.contains("did nothing in a round of the first result") == true)
+  }
+
+  /// A result takes the place of an older one of its preset, and of nothing else.
+  @Test func filesOfTheUserStay() throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("mempool-study-\(UUID().uuidString)")
+    defer { try? FileManager.default.removeItem(at: folder) }
+    let output = StudyOutput(folder: folder, gnuplot: nil)
+    try output.prepare()
+    let old = ["retries-throughput-wide.svg", "retries-throughput-wide.png", "retries-latency-narrow.svg"]
+    let others = [
+      "retries-mine.svg", "retries-throughput.png", "retries-throughput-narrow.png", "threads-throughput-wide.svg",
+    ]
+    for name in old + others { try Data("x".utf8).write(to: folder.appendingPathComponent(name)) }
+    output.removeOld(Self.result())
+    #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path).sorted() == others.sorted())
   }
 
   @Test(arguments: Preset.all.map(\.name))
@@ -114,8 +166,30 @@ import Testing
     #expect(noise.lines.filter(\.isDifference).count <= 2)
     #expect(throws: StudyError.self) { try CompareReport(before: before, after: Self.result(.threads), seed: 1) }
     after.rows.removeLast()
+    after.rows[0].setup?.held += 1
+    // One is gone and one is another: two points, and not three.
     #expect(
-      try CompareReport(before: before, after: after, seed: 1).notes.contains { $0.hasPrefix("1 points are only") })
+      try CompareReport(before: before, after: after, seed: 1).notes.contains { $0.hasPrefix("2 points are only") })
+  }
+
+  /// The points of another trace or another axis are other points, though they stand at the same places.
+  @Test func whatCannotBeCompared() throws {
+    let before = Self.result()
+    var after = before
+    after.title = "another.trace: 5 objects"
+    #expect(throws: StudyError.self) { try CompareReport(before: before, after: after, seed: 1) }
+    after = before
+    after.axis.labels[1] = "2"
+    #expect(throws: StudyError.self) { try CompareReport(before: before, after: after, seed: 1) }
+    after = before
+    after.reference = Sample([0])
+    #expect(throws: StudyError.self) { try CompareReport(before: after, after: before, seed: 1) }
+  }
+
+  /// Thousands are written out: gnuplot's prefixes would stand beside the title's million.
+  @Test func logarithmicTicks() throws {
+    let plot = try #require(Self.result().plots.first { $0.yIsLogarithmic })
+    #expect(plot.script(.wide, format: "svg", output: "x.svg").contains("\nset format y '%g'\n"))
   }
 
   @Test func whatTheReaderIsTold() {

@@ -13,7 +13,7 @@ import Testing
       let kind = Trace.Kind(rawValue: UInt8(random.below(4)))!
       return Trace.Event(
         thread: UInt32(random.below(4)), time: time % (1 << 61), kind: kind,
-        address: random.next() >> random.below(60) & ~15,
+        address: random.next() >> random.below(60) & ~7,
         byteCount: kind.isAllocation ? random.next() >> random.below(64) : 0)
     }
     return Trace(samplePeriod: 8, processIdentifier: 77, events: events.sorted { $0.time < $1.time })
@@ -52,11 +52,11 @@ import Testing
         .init(thread: 3, time: 101, kind: .free, address: 0x1000),
       ])
     let bytes = [UInt8](trace.encoded())
-    #expect(Array(bytes[0..<12]) == Array("MPTRACE".utf8) + [0, 1, 0, 0, 0])
+    #expect(Array(bytes[0..<12]) == Array("MPTRACE".utf8) + [0, 2, 0, 0, 0])
     #expect(Array(bytes[32..<36]) == [8, 0, 0, 0])
     #expect(Array(bytes[40..<48]) == [3, 0, 0, 0, 2, 0, 0, 0])
-    // 100 << 2 | 1 = 0x191; 0x1000 / 16 = 256, zigzag 512; 300; 1 << 2; 0.
-    #expect(Array(bytes[48..<56]) == [0x91, 0x03, 0x80, 0x04, 0xac, 0x02, 0x04, 0x00])
+    // 100 << 2 | 1 = 0x191; 0x1000 / 8 = 512, zigzag 1024; 300; 1 << 2; 0.
+    #expect(Array(bytes[48..<56]) == [0x91, 0x03, 0x80, 0x08, 0xac, 0x02, 0x04, 0x00])
     #expect(bytes.count == 32 + 24 + 16)
   }
 
@@ -69,7 +69,19 @@ import Testing
         said?.hasPrefix("truncated") == true || count == 0 && said == "not a trace", "\(count): \(said ?? "read")")
     }
     #expect(complaint(bytes.dropLast(16)) != nil && complaint(bytes.dropLast(16), acceptsUnfinished: true) == nil)
-    #expect(complaint(bytes.dropLast(17), acceptsUnfinished: true) != nil)
+  }
+
+  /// A program that was killed while it wrote: the blocks before are all there, in order, and nothing of the last one.
+  @Test func unfinishedTraces() throws {
+    let trace = randomTrace(1, count: 60)
+    let bytes = [UInt8](trace.encoded(recordsPerBlock: 20))
+    var seen = 0
+    for count in 32..<bytes.count {
+      let events = try Trace.parse(Data(bytes.prefix(count)), acceptsUnfinished: true).events
+      #expect(events == Array(trace.events.prefix(events.count)) && events.count >= seen, "\(count) bytes")
+      seen = events.count
+    }
+    #expect(seen == 60)
   }
 
   /// Any one bit changed anywhere is noticed.
@@ -102,7 +114,7 @@ import Testing
     bytes[8] = 9
     let crc = TraceFormat.checksum(bytes[0..<28])
     for place in 0..<4 { bytes[28 + place] = UInt8(truncatingIfNeeded: crc >> UInt32(8 * place)) }
-    #expect(complaint(bytes) == "a trace of version 9, and this program knows version 1")
+    #expect(complaint(bytes) == "a trace of version 9, and this program knows version 2")
   }
 
   /// Frees of unknown objects are left out, objects that live at the end are freed, reused addresses are other objects.
@@ -125,6 +137,19 @@ import Testing
     #expect(throws: StudyError.self) {
       try Replay(Trace(events: [.init(thread: 0, time: 0, kind: .free, address: 16)]))
     }
+  }
+
+  /// What the process had before the first pass is not the allocator's.
+  @Test func peakMemoryIsOfThePasses() throws {
+    let large = 512 << 20
+    let memory = try #require(
+      mmap(nil, large, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0).flatMap {
+        $0 == MAP_FAILED ? nil : $0
+      })
+    for place in stride(from: 0, to: large, by: 4096) { memory.storeBytes(of: 1, toByteOffset: place, as: UInt8.self) }
+    munmap(memory, large)
+    let outcome = try Replay(Workload.batches.trace(threads: 1, seed: 1)).run(milliseconds: 1, clockNanoseconds: 0)
+    #expect(outcome.peakResidentBytes > 1 << 20 && outcome.peakResidentBytes < large)
   }
 
   /// Each workload comes to its end, any number of times, and gives back all it took.

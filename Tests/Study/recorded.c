@@ -25,7 +25,15 @@ static void *work(void *argument) {
   return NULL;
 }
 
+// Objects that may lie 8 bytes apart.
+static int allocate_small(void) {
+  for (int i = 0; i < OBJECTS; i++) objects[0][i] = malloc(8);
+  for (int i = 0; i < OBJECTS; i++) free(objects[0][i]);
+  return 3;
+}
+
 int main(int count, char **words) {
+  if (count > 1 && !strcmp(words[1], "small")) return allocate_small();
   pthread_barrier_init(&barrier, NULL, THREADS);
   pthread_t threads[THREADS];
   for (intptr_t i = 0; i < THREADS; i++) pthread_create(&threads[i], NULL, work, (void *)i);

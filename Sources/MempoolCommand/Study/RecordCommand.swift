@@ -10,7 +10,8 @@
       discussion: """
         The program takes this command's place, with a recorder preloaded. The file says which thread allocated and freed which object \
         when; `mempool study trace --trace FILE` replays it. What the program starts itself is not recorded, nor is what it does after \
-        a fork. A program that is killed, or leaves by _exit, leaves a file without an end, of which the last blocks of each thread are missing.
+        a fork. A program that is killed, or leaves by _exit, leaves a file without an end, of which the last blocks of each thread are missing; \
+        so may one that exits in a signal handler.
 
         Exits as the program does; with 127 when it is not found, with 126 when it cannot be run, with 69 when the recorder is \
         not built, with 73 when the file cannot be made.
@@ -51,6 +52,8 @@
         let others = ProcessInfo.processInfo.environment["LD_PRELOAD"]
         setenv("LD_PRELOAD", Launch.preload(library.path, before: others), 1)
       }
+      // Before the file is made anew: an older trace in it is not lost to a wrong word.
+      if case .failure(let failure) = Launch.find(words[0]) { failure.end() }
       // The program starts in this folder, but the recorder may be asked when it is elsewhere.
       let file = URL(fileURLWithPath: output).path
       let descriptor = open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o666)

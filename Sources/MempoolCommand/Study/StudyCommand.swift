@@ -138,7 +138,7 @@
         throw ExitCode(130)
       }
       if let folder {
-        folder.removeOld(preset)
+        folder.removeOld(result)
         for complaint in orEnd(EX_IOERR, { () throws(StudyError) in try folder.write(result) }) { warn(complaint) }
         if folder.gnuplot == nil {
           warn("gnuplot is not there: no pictures; their scripts are in \(folder.folder.path)")

@@ -18,7 +18,7 @@ package struct ClaimCounters: Codable, Equatable, Sendable {
   package var remoteFrees: UInt64 = 0
   /// Frees that should have been another thread's, which had too many to make already.
   package var freesKeptBack: UInt64 = 0
-  /// Time in waits, all threads together.
+  /// From a claim's first wait until it has an item or gives up, all threads together. On the simulated machine the waits alone.
   package var waitNanoseconds: UInt64 = 0
   /// Processor time, all threads together.
   package var processorNanoseconds: UInt64 = 0

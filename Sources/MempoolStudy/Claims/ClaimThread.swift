@@ -4,8 +4,8 @@ import MempoolCore
 
 /// One thread of a run: claims, holds, frees, and counts what it did. Used by that thread alone until it has ended.
 ///
-/// What is done to a cell is what `AtomicBitmap` does, by the same orders; a test compares the two. The waits are this
-/// module's own, as the engine has only one of them.
+/// What is done to a cell is what `AtomicBitmap` does, by the same orders; a test compares what both leave in the cells. The
+/// lease, and all waits but the sleep, are this module's own.
 final class ClaimThread<Counting: Tally>: @unchecked Sendable {
   private let setup: ClaimSetup
   private let arena: ClaimArena
@@ -18,8 +18,8 @@ final class ClaimThread<Counting: Tally>: @unchecked Sendable {
   private let pausesPerWait: Int
   private let clockNanoseconds: UInt64
   private let crossFreeBound: UInt64
-  // The items that are held, in the order in which they came; -1: none yet.
-  private let heldItems: UnsafeMutablePointer<Int>
+  // The items that are held, in the order in which they came; -1: none yet. In lines that nothing of another thread is in.
+  let heldItems: UnsafeMutablePointer<Int>
   private var heldPlace = 0
   // leased & ~cell(leasedCell) == 0: what is leased is taken in the eyes of everybody else.
   private var leased: UInt = 0
@@ -45,12 +45,13 @@ final class ClaimThread<Counting: Tally>: @unchecked Sendable {
     clockNanoseconds = UInt64(calibration.clockNanoseconds.rounded())
     // Of one thread no free is another's.
     crossFreeBound = setup.threads == 1 ? 0 : UInt64(setup.crossFree * 0x1p32)
-    heldItems = .allocate(capacity: setup.held)
-    heldItems.initialize(repeating: -1, count: setup.held)
+    let heldBytes = (setup.held * MemoryLayout<Int>.stride + 127) / 128 * 128
+    heldItems = UnsafeMutableRawPointer.allocate(byteCount: heldBytes, alignment: 128)
+      .initializeMemory(as: Int.self, repeating: -1, count: setup.held)
     random = SplitMix64(seed: seed &+ UInt64(number) &* 0x1_0000)
   }
 
-  deinit { heldItems.deallocate() }
+  deinit { UnsafeMutableRawPointer(heldItems).deallocate() }
 
   // MARK: The loop
 
@@ -135,7 +136,7 @@ final class ClaimThread<Counting: Tally>: @unchecked Sendable {
   // MARK: Claiming
 
   @inline(__always)
-  private func claim() -> Int? {
+  func claim() -> Int? {
     if setup.claimProtocol == .lease, leased != 0 { return takeLeased() }
     if let item = pass() { return item }
     return waitAndPass()
@@ -192,7 +193,7 @@ final class ClaimThread<Counting: Tally>: @unchecked Sendable {
   }
 
   @inline(__always)
-  private func release(_ item: Int) {
+  func release(_ item: Int) {
     if Counting.checksOwners { check(item, from: 1, to: 0) }
     let index = item / Cell.itemCount
     let bit: UInt = 1 &<< UInt(item % Cell.itemCount)
@@ -208,17 +209,15 @@ final class ClaimThread<Counting: Tally>: @unchecked Sendable {
 
   @inline(never)
   private func waitAndPass() -> Int? {
+    guard setup.maxRetries > 0 else { return nil }
+    // Once for all waits of a claim: around each, the clock would take longer than a spin.
+    let begin = Counting.counts ? mp_clock_nanoseconds() : 0
+    defer { if Counting.counts { counters.waitNanoseconds &+= mp_clock_nanoseconds() &- begin } }
     for retry in 0..<setup.maxRetries {
       // Who waits for long is told to stop, too.
       if arena.stop.loadRelaxed() != 0 { return nil }
-      if Counting.counts {
-        let start = mp_clock_nanoseconds()
-        wait(retry)
-        counters.waitNanoseconds &+= mp_clock_nanoseconds() &- start
-        counters.retries &+= 1
-      } else {
-        wait(retry)
-      }
+      wait(retry)
+      if Counting.counts { counters.retries &+= 1 }
       if let item = pass() { return item }
     }
     return nil

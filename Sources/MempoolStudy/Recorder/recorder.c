@@ -11,6 +11,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -18,6 +19,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -47,6 +50,9 @@ static struct {
 } next;
 
 static atomic_int is_resolved, is_on, file = -1;
+static dev_t file_device;
+static ino_t file_inode;
+static pid_t process_id;
 static uint64_t start_time, sample_mask;
 static _Atomic(struct buffer *) buffers;
 static atomic_uint threads, blocks;
@@ -54,6 +60,7 @@ static pthread_key_t at_thread_exit;
 static uint32_t crc_table[256];
 static __thread struct buffer *mine __attribute__((tls_model("initial-exec")));
 static __thread int is_busy __attribute__((tls_model("initial-exec")));
+static __thread int exit_rounds __attribute__((tls_model("initial-exec")));
 
 // What dlsym allocates while it looks for malloc.
 static _Alignas(16) unsigned char early[16384];
@@ -80,18 +87,23 @@ static void put_number(unsigned char *at, uint32_t number) {
   for (int i = 0; i < 4; i++) at[i] = (unsigned char)(number >> 8 * i);
 }
 
+// Whether `file` is what was opened: the program may have closed it, and got the number for a file of its own.
+static int is_ours(void) {
+  struct stat found;
+  return fstat(file, &found) == 0 && found.st_dev == file_device && found.st_ino == file_inode;
+}
+
+// write() would be a point at which a thread is cancelled, with its buffer locked; a system call by number is none.
 static void put_bytes(const unsigned char *bytes, size_t count) {
-  while (count > 0) {
-    ssize_t written = write(file, bytes, count);
+  while (is_ours()) {
+    ssize_t written = syscall(SYS_write, (int)file, bytes, count);
     if (written < 0 && errno == EINTR) continue;
-    // The disk is full, or the program closed the file: what is there is whole, and has no end.
-    if (written <= 0) {
-      is_on = 0;
-      return;
-    }
-    bytes += written;
-    count -= (size_t)written;
+    if (written == (ssize_t)count) return;
+    break;
   }
+  // The disk is full, or the file is not there any more. What was written stays, of the last block perhaps a part, and no end follows.
+  is_on = 0;
+  file = -1;
 }
 
 static void put_block(unsigned char *head, size_t payload, uint32_t thread, uint32_t count) {
@@ -105,6 +117,11 @@ static void put_block(unsigned char *head, size_t payload, uint32_t thread, uint
 
 static void flush(struct buffer *buffer) {
   if (buffer->count == 0) return;
+  // A child that was made by _Fork, which calls no handler.
+  if (getpid() != process_id) {
+    is_on = 0;
+    return;
+  }
   atomic_fetch_add(&blocks, 1);
   put_block(buffer->bytes, buffer->used, buffer->thread, buffer->count);
   buffer->count = 0;
@@ -115,6 +132,15 @@ static void flush(struct buffer *buffer) {
 
 static void lock(struct buffer *buffer) {
   while (atomic_exchange_explicit(&buffer->locked, 1, memory_order_acquire)) sched_yield();
+}
+
+// Who has it may never give it back: a signal handler left record() by siglongjmp, or ends the process.
+static int lock_soon(struct buffer *buffer) {
+  for (int tries = 0; tries < 1000; tries++) {
+    if (!atomic_exchange_explicit(&buffer->locked, 1, memory_order_acquire)) return 1;
+    sched_yield();
+  }
+  return 0;
 }
 
 static void unlock(struct buffer *buffer) { atomic_store_explicit(&buffer->locked, 0, memory_order_release); }
@@ -141,8 +167,12 @@ static struct buffer *find_buffer(void) {
 }
 
 static void thread_ends(void *buffer) {
+  // Destructors of other keys come after this one, and free; only after the last round none does.
+  if (++exit_rounds < PTHREAD_DESTRUCTOR_ITERATIONS && pthread_setspecific(at_thread_exit, buffer) == 0) return;
+  // What is freed from now on is not recorded: it would be by a thread that nobody knows.
+  is_busy = 1;
   mine = NULL;
-  lock(buffer);
+  if (!lock_soon(buffer)) return;
   if (is_on) flush(buffer);
   unlock(buffer);
   ((struct buffer *)buffer)->owned = 0;
@@ -161,7 +191,7 @@ static unsigned char *put_varint(unsigned char *at, uint64_t value) {
 }
 
 static inline int is_wanted(const void *pointer) {
-  return is_on && pointer && (((uintptr_t)pointer >> 4) * 0x9e3779b97f4a7c15u >> 40 & sample_mask) == 0;
+  return is_on && pointer && (((uintptr_t)pointer >> 3) * 0x9e3779b97f4a7c15u >> 40 & sample_mask) == 0;
 }
 
 static void record(int kind, const void *pointer, size_t size, uint64_t time) {
@@ -173,8 +203,11 @@ static void record(int kind, const void *pointer, size_t size, uint64_t time) {
   if (buffer) {
     lock(buffer);
     unsigned char *at = buffer->bytes + HEAD + buffer->used;
+    // A realloc that calls malloc by its name is noted after it, and has begun before.
+    if (time < buffer->time) time = buffer->time;
     at = put_varint(at, (time - buffer->time) << 2 | (unsigned)kind);
-    int64_t step = (int64_t)((uintptr_t)pointer - buffer->address) / 16;
+    // No malloc aligns to less.
+    int64_t step = (int64_t)((uintptr_t)pointer - buffer->address) / 8;
     at = put_varint(at, (uint64_t)step << 1 ^ (uint64_t)(step >> 63));
     if (kind & 1) at = put_varint(at, size);
     buffer->time = time;
@@ -225,25 +258,36 @@ __attribute__((constructor)) static void begin(void) {
   int high = fcntl(opened, F_DUPFD_CLOEXEC, 500);
   file = high >= 0 ? high : opened;
   if (high >= 0) close(opened);
+  struct stat made;
+  if (fstat(file, &made)) return;
+  file_device = made.st_dev;
+  file_inode = made.st_ino;
+  process_id = getpid();
   if (pthread_key_create(&at_thread_exit, thread_ends) || pthread_atfork(NULL, NULL, turn_off)) return;
   start_time = 0;
   start_time = now();
   unsigned char header[32] = "MPTRACE";
-  put_number(header + 8, 1);
+  put_number(header + 8, 2);
   put_number(header + 12, (uint32_t)period);
-  put_number(header + 24, (uint32_t)getpid());
+  put_number(header + 24, (uint32_t)process_id);
   put_number(header + 28, checksum(header, 28));
   is_on = 1;
   put_bytes(header, sizeof header);
 }
 
 __attribute__((destructor)) static void end(void) {
-  if (!atomic_exchange(&is_on, 0)) return;
+  if (getpid() != process_id || !atomic_exchange(&is_on, 0)) return;
+  int is_whole = 1;
   for (struct buffer *buffer = buffers; buffer; buffer = buffer->next) {
-    lock(buffer);
+    if (!lock_soon(buffer)) {
+      is_whole = 0;
+      continue;
+    }
     flush(buffer);
     unlock(buffer);
   }
+  // Without what is in a buffer that somebody keeps, the file is not whole, and gets no end.
+  if (!is_whole) return;
   unsigned char last[HEAD];
   put_block(last, 0, UINT32_MAX, blocks);
 }

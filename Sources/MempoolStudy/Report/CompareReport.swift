@@ -29,8 +29,13 @@ package struct CompareReport: Encodable {
     guard before.preset == after.preset else {
       throw StudyError("\(before.preset) and \(after.preset) are different studies")
     }
+    // Of a trace the title names it and what is in it.
+    guard before.title == after.title, before.axis == after.axis else {
+      throw StudyError("two studies of \(before.preset), but not of the same: \(before.title); \(after.title)")
+    }
     preset = before.preset
     self.seed = seed
+    guard before.reference.median > 0 else { throw StudyError("the first result's reference took no time") }
     referenceRatio = after.reference.median / before.reference.median
     var missing = 0
     var pairs: [(StudyResult.Row, StudyResult.Row)] = []
@@ -41,8 +46,13 @@ package struct CompareReport: Encodable {
       }
       pairs.append((row, other))
     }
-    missing += after.rows.count { before.row($0.series, $0.position)?.setup != $0.setup }
+    missing += after.rows.count { before.row($0.series, $0.position) == nil }
     guard !pairs.isEmpty else { throw StudyError("the two results have no point in common") }
+    for (row, _) in pairs where row.operationsPerSecond.values.contains(where: { $0 <= 0 }) {
+      throw StudyError(
+        "\(row.series) at \(before.axis.labels[row.position]) did nothing in a round of the first result: there is no ratio"
+      )
+    }
     let comparisons = pairs.map {
       Comparison(before: $0.operationsPerSecond, after: $1.operationsPerSecond, seed: seed)
     }
@@ -53,7 +63,7 @@ package struct CompareReport: Encodable {
         after: pair.1.operationsPerSecond.median, comparison: found.0, isDifference: found.1)
     }
     var notes = [
-      "A difference stands by the exact rank-sum test when at most 5 % of those that are named may be chance "
+      "A difference stands by the rank-sum test when at most 5 % of those that are named may be chance "
         + "(Benjamini and Hochberg, over \(lines.count) points). Intervals of the ratio by bootstrap, seed \(seed)."
     ]
     let least = RankSum.probability(

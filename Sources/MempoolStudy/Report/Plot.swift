@@ -34,6 +34,7 @@ package struct Plot {
     case wide, narrow
 
     var size: (width: Int, height: Int) { self == .wide ? (860, 400) : (400, 460) }
+    var formats: [String] { self == .wide ? ["svg", "png"] : ["svg"] }
     var key: String {
       self == .wide ? "set key outside right center" : "set key outside bottom center maxcols 2"
     }
@@ -76,7 +77,7 @@ package struct Plot {
       let slant = xLabels.contains { $0.count > 8 } ? "rotate by -30 " : ""
       lines += ["set xtics \(slant)(\(marks))", "set xrange [-0.3:\(Double(xLabels.count) - 0.7)]"]
     }
-    lines += yIsLogarithmic ? ["set logscale y", "set format y '%.0s %c'"] : ["set yrange [0:*]"]
+    lines += yIsLogarithmic ? ["set logscale y", "set format y '%g'"] : ["set yrange [0:*]"]
     if let overloadedFrom {
       lines += [
         "set object 1 rectangle from \(overloadedFrom), graph 0 to graph 1, graph 1 behind fillcolor rgb '\(Plot.faintColour)' "

@@ -38,7 +38,7 @@ package struct StudyOutput {
     for plot in result.plots {
       for layout in Plot.Layout.allCases {
         let key = Page.key(plot, layout)
-        for format in layout == .wide ? ["svg", "png"] : ["svg"] {
+        for format in layout.formats {
           let script = format == "png" ? "\(key)-png.gp" : "\(key).gp"
           try put(Data(plot.script(layout, format: format, output: "\(key).\(format)").utf8), script)
           if let complaint = draw(script) { complaints.append(complaint) }
@@ -50,11 +50,15 @@ package struct StudyOutput {
     return complaints
   }
 
-  /// What an earlier study left under this name would be taken for this one's.
-  package func removeOld(_ preset: String) {
-    let names = (try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? []
-    for name in names where name.hasPrefix("\(preset)-") && (name.hasSuffix(".svg") || name.hasSuffix(".png")) {
-      try? FileManager.default.removeItem(at: folder.appendingPathComponent(name))
+  /// What an earlier study left under these names would be taken for this one's. Other files are the user's.
+  package func removeOld(_ result: StudyResult) {
+    for plot in result.plots {
+      for layout in Plot.Layout.allCases {
+        for format in layout.formats {
+          try? FileManager.default.removeItem(
+            at: folder.appendingPathComponent("\(Page.key(plot, layout)).\(format)"))
+        }
+      }
     }
   }
 

@@ -71,8 +71,11 @@ package struct SimulatedCosts: Codable, Equatable, Sendable {
       pause: 1 / calibration.pausesPerNanosecond)
   }
 
-  /// A word goes to and fro between two threads, each of which looks at it until the other has changed it: a turn is one
-  /// transfer and the change. Each try is short, as both must have a processor all the time; the fastest is taken.
+  /// A turn fetches the line twice: to see the change, which leaves it with both, and to make the next one.
+  static func transfer(ofTurn nanoseconds: Double) -> Double { nanoseconds / 2 }
+
+  /// A word goes to and fro between two threads, each of which looks at it until the other has changed it. Each try is
+  /// short, as both must have a processor all the time; the fastest is taken.
   private static func transfer() throws(StudyError) -> Double {
     let words = UnsafeMutablePointer<UInt>.allocate(capacity: 48)
     words.initialize(repeating: 0, count: 48)
@@ -102,7 +105,7 @@ package struct SimulatedCosts: Codable, Equatable, Sendable {
     }
     team.start()
     team.join()
-    return Double(least.loadRelaxed()) / Double(turns)
+    return transfer(ofTurn: Double(least.loadRelaxed()) / Double(turns))
   }
 
   /// Keeps the calling thread on one of the processors that it may use: two that wait for each other would be put on one.

@@ -64,7 +64,8 @@ package struct SimulatedMachine<Program: SimulatedProgram> {
     if lines[index].owner == core {
       cost = isRead ? costs.load : costs.hit
     } else if isRead {
-      if lines[index].freeAt <= now, lines[index].readers.contains(core) { return now + costs.load }
+      // Others may be fetching a copy meanwhile: they do not take this one away.
+      if lines[index].readers.contains(core) { return now + costs.load }
       cost = costs.transfer
       if lines[index].owner >= 0 { lines[index].readers.insert(lines[index].owner) }
       lines[index].owner = -1

@@ -13,6 +13,15 @@ package struct Sample: Codable, Equatable, Sendable {
     self.values = values
   }
 
+  /// Of a file, which may say anything.
+  package init(from decoder: any Decoder) throws {
+    let container = try decoder.container(keyedBy: CodingKeys.self)
+    values = try container.decode([Double].self, forKey: .values)
+    guard !values.isEmpty, values.allSatisfy(\.isFinite) else {
+      throw DecodingError.dataCorruptedError(forKey: .values, in: container, debugDescription: "no figures")
+    }
+  }
+
   package var count: Int { values.count }
 
   package var median: Double { quantile(0.5) }

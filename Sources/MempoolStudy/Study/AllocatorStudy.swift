@@ -123,7 +123,7 @@ package struct AllocatorStudy {
     let said = output.fileHandleForReading.readDataToEndOfFile()
     let complaints = String(decoding: errors.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
     process.waitUntilExit()
-    // Ctrl-C reaches the worker, too.
+    // The worker is in a process group of its own, and Ctrl-C need not reach it: what it did is not kept.
     if isInterrupted() { return nil }
     guard process.terminationStatus == 0, let outcome = try? JSONDecoder().decode(Replay.Outcome.self, from: said)
     else {

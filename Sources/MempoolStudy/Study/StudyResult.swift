@@ -48,7 +48,7 @@ package struct StudyResult: Codable, Equatable, Sendable {
     package var latency: Latency?
     /// Of a claim benchmark.
     package var claims: Claims?
-    /// Of an allocator: the most memory that its process had.
+    /// Of an allocator: the most memory that its process had while it ran.
     package var peakMebibytes: Sample?
   }
 
@@ -107,10 +107,11 @@ package struct StudyResult: Codable, Equatable, Sendable {
     guard head.version == version else {
       throw StudyError("a result of version \(head.version), and this program knows version \(version)")
     }
-    do {
-      return try decoder.decode(StudyResult.self, from: data)
-    } catch {
+    guard let result = try? decoder.decode(StudyResult.self, from: data),
+      result.rows.allSatisfy({ result.axis.labels.indices.contains($0.position) })
+    else {
       throw StudyError("the result of a study, but incomplete or damaged")
     }
+    return result
   }
 }

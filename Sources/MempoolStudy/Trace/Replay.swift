@@ -98,6 +98,7 @@ package final class Replay: @unchecked Sendable {
     let deadline = UInt64(milliseconds) * 1_000_000
     var passes = 0
     var nanoseconds: UInt64 = 0
+    Self.forgetPeak()
     repeat {
       let team = try Team(count: runners.count) { runners[$0].pass() }
       let start = mp_clock_nanoseconds()
@@ -108,14 +109,31 @@ package final class Replay: @unchecked Sendable {
     } while nanoseconds < deadline
     var latencies = LatencyHistogram()
     for runner in runners { latencies.merge(runner.latencies) }
-    var usage = rusage()
-    getrusage(__rusage_who_t(0), &usage)  // RUSAGE_SELF
     return Outcome(
       operations: operationCount * passes, nanoseconds: nanoseconds,
       operationsOfThreads: steps.map { $0.count * passes },
       p50: latencies.percentile(0.5), p90: latencies.percentile(0.9), p99: latencies.percentile(0.99),
       p999: latencies.percentile(0.999), p9999: latencies.percentile(0.9999), maximum: latencies.maximum,
-      timed: latencies.count, peakResidentBytes: usage.ru_maxrss * 1024, provider: Self.provider)
+      timed: latencies.count, peakResidentBytes: try Self.peakResidentBytes(), provider: Self.provider)
+  }
+
+  /// What the process had until now, to read the trace, does not count.
+  private static func forgetPeak() {
+    guard let file = fopen("/proc/self/clear_refs", "w") else { return }
+    fputs("5", file)
+    fclose(file)
+  }
+
+  /// Not the maximum that getrusage tells: that survives exec, and may be the parent's.
+  private static func peakResidentBytes() throws(StudyError) -> Int {
+    let status = (try? String(contentsOfFile: "/proc/self/status", encoding: .utf8)) ?? ""
+    let line = status.split(separator: "\n").first { $0.hasPrefix("VmHWM:") }
+    guard let number = line?.split(whereSeparator: { $0 == " " || $0 == "\t" }).dropFirst().first,
+      let kibibytes = Int(number)
+    else {
+      throw StudyError("/proc/self/status does not say how much memory the process had")
+    }
+    return kibibytes * 1024
   }
 
   /// The file that the process's malloc is in: the one that is mapped where it lies.

@@ -20,7 +20,7 @@ package struct Trace: Equatable, Sendable {
     /// Nanoseconds since the recording began.
     package var time: UInt64
     package var kind: Kind
-    /// A multiple of 16.
+    /// A multiple of 8: no malloc aligns to less.
     package var address: UInt64
     /// Of an allocation: what was asked for.
     package var byteCount: UInt64
@@ -54,15 +54,16 @@ package struct Trace: Equatable, Sendable {
 /// header, 32 bytes:  "MPTRACE\0"  version (4)  sample period (4)  0 (8)  process (4)  CRC-32 of these 28 (4)
 /// block:             payload bytes (4)  CRC-32 of what follows (4)  thread (4)  records (4)  payload
 /// record:            varint: (time since the record before, in the first one since the recording began) << 2 | kind
-///                    varint: zigzag of (address − address of the record before, in the first one 0) / 16
+///                    varint: zigzag of (address − address of the record before, in the first one 0) / 8
 ///                    varint, of an allocation: bytes asked for
 /// end:               a block of no payload, of thread 2^32 − 1, with the number of blocks before it as its records
 /// ```
 ///
 /// A block is written at once and stands for itself: one thread, some thousand records, 3 to 8 bytes each. A varint has 7 bits a
-/// byte, the lowest first, the high bit set in all but the last; 10 bytes at most.
+/// byte, the lowest first, the high bit set in all but the last; 10 bytes at most. Version 1 divided addresses by 16, by which
+/// neighbours of 8 bytes became one.
 package enum TraceFormat {
-  package static let version: UInt32 = 1
+  package static let version: UInt32 = 2
   static let magic: [UInt8] = Array("MPTRACE\0".utf8)
   static let headerByteCount = 32
   static let blockHeadByteCount = 16

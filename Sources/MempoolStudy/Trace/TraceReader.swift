@@ -3,7 +3,8 @@ import Foundation
 extension Trace {
   /// Of a file's bytes. What is wrong with them is said in words, with the place.
   ///
-  /// - Parameter acceptsUnfinished: A program that was killed, or left by `_exit`, wrote no end; what it did write is whole.
+  /// - Parameter acceptsUnfinished: A program that was killed, or left by `_exit`, wrote no end. What is taken are the whole blocks:
+  ///   it may have been killed while it wrote the last one.
   package static func parse(_ data: Data, acceptsUnfinished: Bool = false) throws(StudyError) -> Trace {
     let bytes = [UInt8](data)
     guard bytes.count >= TraceFormat.headerByteCount, Array(bytes[0..<8]) == TraceFormat.magic else {
@@ -27,11 +28,13 @@ extension Trace {
           "truncated at byte \(place): it has no end. The program that was recorded did not exit, or a part is missing")
       }
       guard bytes.count - place >= TraceFormat.blockHeadByteCount else {
+        if acceptsUnfinished { break }
         throw StudyError("truncated at byte \(place): the head of a block is not whole")
       }
       let size = Int(number(bytes, place))
       let start = place + TraceFormat.blockHeadByteCount
       guard bytes.count - start >= size else {
+        if acceptsUnfinished { break }
         throw StudyError("truncated at byte \(place): a block of \(size) bytes has only \(bytes.count - start)")
       }
       guard TraceFormat.checksum(bytes[place + 8..<start + size]) == number(bytes, place + 4) else {
@@ -75,7 +78,7 @@ extension Trace {
       let head = try varint()
       let step = try varint()
       time &+= head >> 2
-      address &+= UInt64(bitPattern: Int64(bitPattern: step >> 1) ^ -Int64(step & 1)) &* 16
+      address &+= UInt64(bitPattern: Int64(bitPattern: step >> 1) ^ -Int64(step & 1)) &* 8
       // Two bits have four values, and each is a kind.
       let kind = Kind(rawValue: UInt8(head & 3)).unsafelyUnwrapped
       let byteCount = kind.isAllocation ? try varint() : 0

@@ -31,7 +31,7 @@ extension Trace {
     var address: UInt64 = 0
     for event in events {
       bytes.append(varint: (event.time - time) << 2 | UInt64(event.kind.rawValue))
-      let step = Int64(bitPattern: event.address &- address) / 16
+      let step = Int64(bitPattern: event.address &- address) / 8
       bytes.append(varint: UInt64(bitPattern: step << 1 ^ step >> 63))
       if event.kind.isAllocation { bytes.append(varint: event.byteCount) }
       time = event.time
