@@ -49,7 +49,7 @@ struct OptionsDriver {
 
   // What each field may be; not whether a size is enough.
   private static func isPossible(_ options: mp_pool_options_t) -> Bool {
-    options.backing.rawValue <= 3 && options.exhaustion.rawValue <= 2 && options.small_objects.rawValue <= 1
+    options.backing.rawValue <= 3 && options.exhaustion.rawValue <= 2 && options.small_objects.rawValue <= 2
       && options.flags <= 15 && options.size >= 0
   }
 

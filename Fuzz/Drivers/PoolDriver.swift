@@ -32,10 +32,10 @@ struct PoolDriver {
     // Of all others it takes longer than all the rest.
     let isSmall = kind == .poolInBuffer || kind == .densePool || kind == .fixedPool
     let isThorough = input.below(8) == 0 || isSmall
-    if kind == .densePool { options.small_objects = MP_SMALL_DENSE }
     switch kind {
     case .poolInBuffer, .densePool:
       let lead = input.below(fence)
+      if kind == .densePool { options.small_objects = lead % 2 == 0 ? MP_SMALL_DENSE : MP_SMALL_DENSE_TREE }
       // Between these it may hold anything: what the last pool left.
       memory.initializeMemory(as: UInt8.self, repeating: 0xa5, count: fence)
       (memory + bufferSize).initializeMemory(as: UInt8.self, repeating: 0xa5, count: 2 * fence)
@@ -160,7 +160,13 @@ struct PoolDriver {
     switch block.kind {
     case 1: mp_frag_free(block.start)
     case 2: mp_heap_free(block.start)
-    default: mp_pool_free(pool, block.start)
+    default:
+      // Of a dense heap some by a thread that does not own it.
+      if kind == .densePool, index % 4 == 3 {
+        try demand(Elsewhere.free(block.start, in: pool), "no thread")
+      } else {
+        mp_pool_free(pool, block.start)
+      }
     }
     try demand(errno == 77, "a free changed errno")
   }

@@ -36,8 +36,10 @@ public struct PoolOptions: Sendable {
   public enum SmallObjects: Sendable {
     /// Slabs of equal items for each thread; records out of the objects' reach. Fast.
     case classes
-    /// 4-byte headers, best fit: the least memory, slower, with the headers between the objects.
+    /// 4-byte headers, free blocks in lists by size: the least memory, slower, with the headers between the objects.
     case dense
+    /// The same, with the free blocks of each page in a tree: the best fit there, slower still.
+    case denseTree
   }
 
   /// What a pool does against misuse beyond what every pool does. Each level does what those before it do, too, and costs more;
@@ -111,6 +113,7 @@ extension PoolOptions {
     switch smallObjects {
     case .classes: core.smallObjects = .classes
     case .dense: core.smallObjects = .dense
+    case .denseTree: core.smallObjects = .denseTree
     }
     switch hardening {
     case .off: core.hardening = .off

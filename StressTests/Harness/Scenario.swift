@@ -58,6 +58,7 @@ let scenarios: [any Scenario.Type] = [
   CacheChurn.self,
   CacheLifecycle.self,
   CompactChurn.self,
+  DenseChurn.self,
   ObjectChurn.self,
   PoolLifecycle.self,
   LockedBufferPools.self,

@@ -149,6 +149,7 @@ static const struct {
     {"fixed", hasSlabs, {.backing = MP_BACKING_FIXED, .size = sizeof place}},
     {"buffer", hasSlabs, {.backing = MP_BACKING_BUFFER, .start = place, .size = sizeof place}},
     {"dense and fixed", 0, {.backing = MP_BACKING_FIXED, .size = sizeof place, .small_objects = MP_SMALL_DENSE}},
+    {"dense tree", isElastic, {.small_objects = MP_SMALL_DENSE_TREE}},
     {"full", isFull, {.backing = MP_BACKING_FIXED, .size = 4 << 20, .exhaustion = MP_EXHAUSTION_SYSTEM, .max_retries = MP_NONE}},
 };
 
@@ -228,7 +229,7 @@ int main(int count, char **arguments) {
       if (i == 0 || kinds[i].options.backing == MP_BACKING_BUFFER) ATTEMPT_ALL(sharedCalls, mineToShared);
       if (i == 0) ATTEMPT_ALL(calls, otherObjects);
     }
-    if (kinds[i].options.small_objects == MP_SMALL_DENSE) {
+    if (kinds[i].options.small_objects != MP_SMALL_CLASSES) {
       ATTEMPT_ALL(calls, denseObjects);
       ATTEMPT(dense_page_overwritten);
     }

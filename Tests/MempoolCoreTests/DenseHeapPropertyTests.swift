@@ -27,13 +27,14 @@ import Testing
     }
   }
 
-  /// Random allocations, frees and resizes against an array; phases of growth and of shrinking. `failEvery`: every nth page
-  /// is refused, and nothing may be lost by that.
-  @Test(arguments: [nil, 2, 3, 7])
-  func agreesWithAShadowModel(failEvery: Int?) throws {
-    let seed = SplitMix64.seed("DenseHeap.agreesWithAShadowModel(failEvery: \(failEvery.map { "\($0)" } ?? "nil"))")
+  /// Random allocations, frees by the owner and by others, and resizes against an array; phases of growth and of shrinking.
+  /// `failEvery`: every nth page is refused, and nothing may be lost by that.
+  @Test(arguments: [nil, 2, 3, 7], DenseFit.both)
+  func agreesWithAShadowModel(failEvery: Int?, fit: DenseFit) throws {
+    let seed = SplitMix64.seed(
+      "DenseHeap.agreesWithAShadowModel(failEvery: \(failEvery.map { "\($0)" } ?? "nil"), \(fit))")
     var random = SplitMix64(seed: seed)
-    let test = TestDenseHeap(TestPages(failEvery: failEvery))
+    let test = TestDenseHeap(fit, TestPages(failEvery: failEvery))
     let heap = test.heap
     var model: [Object] = []
     for step in 0..<30_000 {
@@ -58,8 +59,10 @@ import Testing
         let usable = test.usable(model[index].address)
         let size = size(&random)
         try #require(isIntact(model[index], heap), context)
-        switch heap.resize(model[index].address, to: UInt(size)) {
+        let isOwner = random.below(3) > 0
+        switch heap.resize(model[index].address, to: UInt(size), isOwner: isOwner) {
         case .inPlace:
+          if !isOwner { try #require(test.usable(model[index].address) == usable, context) }
           try #require(test.usable(model[index].address) >= max(size, usable), context)
           try #require(bytes(model[index].address, usable).allSatisfy { $0 == model[index].pattern }, context)
           model[index].size = size
@@ -74,8 +77,10 @@ import Testing
         let object = model.swapAndRemove(at: random.below(model.count))
         let claims = test.pages.claims
         try #require(isIntact(object, heap), context)
-        try #require(test.deallocate(object.address) == nil, context)
+        let fault = random.below(3) == 0 ? test.freeRemotely(object.address) : test.deallocate(object.address)
+        try #require(fault == nil, context)
         try #require(test.pages.claims == claims, context)
+        if random.below(200) == 0 { test.collect() }
       }
       if step % 128 == 0 {
         try #require(heap.checkInvariants(), context)
@@ -92,9 +97,10 @@ import Testing
       #expect(test.deallocate(object.address) == nil)
     }
     #expect(heap.checkInvariants())
+    test.collect()
     #expect(test.pages.pagesOut <= 1)
     _ = heap.defragment(to: test.pages)
-    #expect(heap.statistics() == DenseHeapStatistics())
+    #expect(heap.statistics() == DenseHeapStatistics(collectedBlocks: heap.statistics().collectedBlocks))
   }
 }
 

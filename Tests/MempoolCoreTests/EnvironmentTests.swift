@@ -109,7 +109,7 @@ import Testing
     ("MEMPOOL_EXHAUSTION", "failing", "not one of fail|abort|system; using fail"),
     ("MEMPOOL_EXHAUSTION", "fail|abort", "not one of fail|abort|system; using fail"),
     ("MEMPOOL_HARDEN", "4", "not one of 0|1|2|3; using 0"),
-    ("MEMPOOL_SMALL", "a\nb", "not one of classes|dense; using classes"),
+    ("MEMPOOL_SMALL", "a\nb", "not one of classes|dense|dense-tree; using classes"),
     ("MEMPOOL_SHOW_STATS", "2", "not one of 0|1|text|json; using 0"),
   ])
   func unreadableValuesCostOneLine(name: String, value: String, expected: String) {

@@ -8,13 +8,13 @@ private final class Fixture {
     byteCount: Int(DensePage.byteCount), alignment: Int(DensePage.byteCount))
   let heap: DenseHeapPointer = .allocate(capacity: 1)
   let page: DensePagePointer
-  var tree: FreeTree { page.freeTree }
+  var tree: FreeTree { FreeTree(page: page) }
 
   init() {
-    heap.initialize(to: DenseHeap())
+    heap.initialize(to: DenseHeap(fit: .tree))
     page = memory.assumingMemoryBound(to: DensePage.self)
     page.start(heap)
-    precondition(page.freeTree.remove(DensePage.firstUnit))
+    precondition(tree.remove(DensePage.firstUnit))
   }
 
   deinit {
@@ -23,8 +23,7 @@ private final class Fixture {
   }
 
   func insert(_ unit: UInt, size: UInt) {
-    page.units[Int(unit)] =
-      DenseHeader(size: size, previousSize: 0, isAllocated: false, place: page.address(unit)).word
+    page.setBlock(unit, .free(size, at: page.address(unit)))
     tree.insert(unit)
   }
 }

@@ -20,6 +20,7 @@ import Testing
         switch place(record) {
         case let word as AtomicPointer: UInt(bitPattern: word.word)
         case let mutex as MutexPointer: UInt(bitPattern: mutex)
+        case let gate as ForkGatePointer: UInt(bitPattern: gate)
         case let lock as ReadWriteLockPointer: UInt(bitPattern: lock)
         case let slots as GuardSlotsPointer: UInt(bitPattern: slots)
         default: UInt(0)
@@ -139,7 +140,18 @@ import Testing
     Row("samples", \ThreadHeap.samples) { $0.samples },
     Row("sampledBytes", \ThreadHeap.sampledBytes) { $0.sampledBytes },
     Row("sampledSlots", \ThreadHeap.sampledSlots) { $0.sampledSlots },
-    Row("mutex", \DenseHeap.mutex) { $0.mutex },
+    Row("gate", \DenseHeap.gate) { $0.gate },
+    Row("pending", \DenseHeap.pending) { $0.pending },
+    Row("freed", \DenseHeap.freed) { $0.freed },
+    Row("collected", \DenseHeap.collected) { $0.collected },
+    Row("liveBlocks", \DenseHeap.liveBlocks) { $0.liveBlocks },
+    Row("liveUnits", \DenseHeap.liveUnits) { $0.liveUnits },
+    Row("pageCount", \DenseHeap.pageCount) { $0.pageCount },
+    Row("rests", \DenseHeap.rests) { $0.rests },
+    Row("isAtStack", \DenseHeap.isAtStack) { $0.isAtStack },
+    Row("told", \DensePage.told) { $0.told },
+    Row("pendingNext", \DensePage.pendingNext) { $0.pendingNext },
+    Row("state", \ForkGate.state) { $0.state },
     Row("cachedRunBytes", \ThreadHeap.cachedRunBytes) { $0.cachedRunBytes },
     Row("spareBytes", \ThreadHeap.spareBytes) { $0.spareBytes },
     Row("spareUses", \ThreadHeap.spareUses) { $0.spareUses },

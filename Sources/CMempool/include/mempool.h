@@ -206,7 +206,8 @@ typedef enum mp_exhaustion {
 /* What serves objects below 4 KiB. */
 typedef enum mp_small_objects {
   MP_SMALL_CLASSES = 0, /* slabs in size classes, a heap a thread, bookkeeping out of reach */
-  MP_SMALL_DENSE        /* 4-byte headers, best fit: smallest, slower, bookkeeping within reach */
+  MP_SMALL_DENSE,       /* 4-byte headers, free blocks in lists by size: smallest, slower, bookkeeping within reach */
+  MP_SMALL_DENSE_TREE   /* the same, free blocks of a page in a tree: the best fit there, slower still */
 } mp_small_objects_t;
 
 #define MP_POOL_LOCKED 1u   /* fixed: memory that is never paged out; see ulimit -l */

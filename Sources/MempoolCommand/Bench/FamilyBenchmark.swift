@@ -35,7 +35,10 @@ struct FamilyRow: Codable, Equatable {
 /// The families, by name.
 enum Families {
   static var all: [any FamilyBenchmark.Type] {
-    [BufferPoolBenchmark.self, CompactPoolBenchmark.self, ObjectPoolBenchmark.self, ContextBenchmark.self]
+    [
+      BufferPoolBenchmark.self, CompactPoolBenchmark.self, DenseHeapBenchmark.self, ObjectPoolBenchmark.self,
+      ContextBenchmark.self,
+    ]
   }
 
   static var names: String { all.map { $0.name }.joined(separator: ", ") }

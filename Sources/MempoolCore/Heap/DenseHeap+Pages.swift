@@ -9,51 +9,69 @@ enum DenseResize: Equatable {
 
 /// What an address turned out to be.
 enum DenseLookup {
-  case block(page: DensePagePointer, unit: UInt, header: DenseHeader)
+  case block(page: DensePagePointer, unit: UInt)
   case fault(DenseHeapFault)
 }
 
-/// A dense heap in figures. Free units are those in pages, slivers too small to hand out included.
-struct DenseHeapStatistics: Equatable {
-  var pages: UInt = 0
-  var liveBlocks: UInt = 0
-  var liveUnits: UInt = 0
-  // liveUnits + freeUnits == pages * DensePage.capacity
-  var freeUnits: UInt = 0
-  /// The largest free block, in units, its header included.
-  var largestRun: UInt = 0
-}
-
-// All but statistics() and checkInvariants() with the mutex held.
+// By the owner, inside the gate.
 extension UnsafeMutablePointer where Pointee == DenseHeap {
-  private var room: DensePageTree { DensePageTree(heap: self) }
+  var room: DensePageLists { DensePageLists(heap: self) }
 
   func find(_ address: UInt) -> DenseLookup {
-    let page = DensePagePointer.unchecked(of: address)
-    guard page.isSealed, page.pointee.heap == self else { return .fault(.notABlock) }
-    if let fault = page.fault(atPayload: address) { return .fault(fault) }
-    let unit = (address - UInt(bitPattern: page)) / DensePage.unitBytes - 1
-    return .block(page: page, unit: unit, header: page.header(unit))
+    guard let (page, unit) = place(address) else { return .fault(.notABlock) }
+    if let fault = page.fault(of: unit) { return .fault(fault) }
+    return .block(page: page, unit: unit)
   }
 
-  /// A block from the page whose largest run is the smallest that will do; nil when no page has one.
+  /// The page of this heap that an address lies in, and the unit of the header that an object there has; nil when there can be none.
+  @inline(__always)
+  func place(_ address: UInt) -> (DensePagePointer, UInt)? {
+    let page = DensePagePointer.unchecked(of: address)
+    guard page.isSealed, page.pointee.heap == self, let unit = page.unit(ofPayload: address) else { return nil }
+    return (page, unit)
+  }
+
+  /// A block from the page whose largest one is of the lowest list that will do; nil when no page has one.
   func take(_ request: DenseRequest) -> UInt? {
-    var page = room.page(withRun: request.units)
-    // A run that is long enough may begin at the wrong place for the alignment. That happens where objects below 16 bytes
-    // lie among larger ones; after a few such pages, one with three units more fits for certain.
-    var misfits = 0
-    while let candidate = page {
-      if let unit = candidate.take(request) {
-        room.refile(candidate)
-        if pointee.emptyPage == candidate { pointee.emptyPage = nil }
-        pointee.liveBlocks += 1
-        pointee.liveUnits += request.units
-        return candidate.payload(unit)
-      }
-      misfits += 1
-      page = room.page(withRun: request.units + (misfits < 4 ? 0 : request.alignmentUnits - 1), after: candidate)
+    let list = FreeLists.list(request.units)
+    guard var page = room.first(from: list) else { return nil }
+    if let address = take(request, from: page) { return address }
+    // The largest block of its list may be shorter, or begin at the wrong place for the alignment: where objects below 16 bytes lie among
+    // larger ones. After a few such pages one of a list all of whose blocks fit for certain.
+    for _ in 0..<Self.misfits {
+      guard let next = room.next(after: page) else { return nil }
+      page = next
+      if let address = take(request, from: page) { return address }
     }
-    return nil
+    return room.first(from: FreeLists.list(request.units + request.alignmentUnits - 1) + 1).flatMap {
+      take(request, from: $0)
+    }
+  }
+
+  private static var misfits: Int { 4 }
+
+  @inline(__always)
+  private func take(_ request: DenseRequest, from page: DensePagePointer) -> UInt? {
+    if !page.isSealed { misuse("dense heap", UInt(bitPattern: page), "page header overwritten") }
+    guard let unit = page.take(request) else { return nil }
+    room.refile(page)
+    if pointee.emptyPage == page { pointee.emptyPage = nil }
+    liveBlocks.addUnshared(1)
+    liveUnits.addUnshared(request.units)
+    return page.payload(unit)
+  }
+
+  /// Frees a block; the page is to be settled.
+  func release(_ page: DensePagePointer, _ unit: UInt) {
+    liveBlocks.addUnshared(~0)
+    liveUnits.addUnshared(0 &- page.block(unit).size)
+    page.release(unit)
+  }
+
+  /// Puts a page where it belongs after blocks have come back.
+  func settle<Source: DensePageSource>(_ page: DensePagePointer, to source: Source) {
+    room.refile(page)
+    if page.isEmpty, let surplus = keepEmpty(page) { source.releasePage(UInt(bitPattern: surplus)) }
   }
 
   /// Makes a claimed page one of the heap's, which has no other that is empty.
@@ -62,7 +80,7 @@ extension UnsafeMutablePointer where Pointee == DenseHeap {
     page.pointee.next = pointee.pages
     pointee.pages?.pointee.previous = page
     pointee.pages = page
-    pointee.pageCount += 1
+    pageCount.addUnshared(1)
     pointee.emptyPage = page
     room.refile(page)
   }
@@ -77,12 +95,19 @@ extension UnsafeMutablePointer where Pointee == DenseHeap {
     }
     page.pointee.next?.pointee.previous = page.pointee.previous
     if pointee.emptyPage == page { pointee.emptyPage = nil }
-    pointee.pageCount -= 1
+    pageCount.addUnshared(~0)
     page.end()
   }
 
+  /// Gives back the one empty page, if there is one.
+  func releaseEmptyPage<Source: DensePageSource>(to source: Source) {
+    guard let page = pointee.emptyPage else { return }
+    disown(page)
+    source.releasePage(UInt(bitPattern: page))
+  }
+
   /// Keeps a page that has become empty if it is the only one, else disowns and returns it.
-  func keepEmpty(_ page: DensePagePointer) -> DensePagePointer? {
+  private func keepEmpty(_ page: DensePagePointer) -> DensePagePointer? {
     guard pointee.emptyPage != nil else {
       pointee.emptyPage = page
       return nil
@@ -91,20 +116,12 @@ extension UnsafeMutablePointer where Pointee == DenseHeap {
     return page
   }
 
-  /// The heap in figures, right at one moment. Any thread.
-  func statistics() -> DenseHeapStatistics {
-    enter()
-    defer { leave() }
-    return DenseHeapStatistics(
-      pages: pointee.pageCount, liveBlocks: pointee.liveBlocks, liveUnits: pointee.liveUnits,
-      freeUnits: pointee.pageCount * DensePage.capacity - pointee.liveUnits, largestRun: room.largestRun)
-  }
-
-  /// Whether all pages, the tree of those with room, and the counters agree. O(blocks), under the lock.
+  /// Whether all pages, the lists of those with room, those told of, and the counters agree. O(blocks). When nobody frees.
   func checkInvariants() -> Bool {
     enter()
     defer { leave() }
-    var (pages, withRoom, emptyPages, liveBlocks, liveUnits): (UInt, UInt, UInt, UInt, UInt) = (0, 0, 0, 0, 0)
+    var (pages, withRoom, emptyPages, blocks, units): (UInt, UInt, UInt, UInt, UInt) = (0, 0, 0, 0, 0)
+    var (marked, told, toldUnits, toldPages): (UInt, UInt, UInt, UInt) = (0, 0, 0, 0)
     var previous: DensePagePointer?
     var next = pointee.pages
     while let page = next {
@@ -112,13 +129,21 @@ extension UnsafeMutablePointer where Pointee == DenseHeap {
       guard !page.isEmpty || pointee.emptyPage == page else { return false }
       pages += 1
       if page.isEmpty { emptyPages += 1 }
-      if UInt(page.pointee.largestRun) >= FreeTree.minUnits { withRoom += 1 }
-      liveBlocks += UInt(page.pointee.liveBlocks)
-      liveUnits += UInt(page.pointee.liveUnits)
+      if page.pointee.room != 0 { withRoom += 1 }
+      blocks += UInt(page.pointee.liveBlocks)
+      units += UInt(page.pointee.liveUnits)
+      guard let list = page.countTold() else { return false }
+      marked += list.marked
+      told += list.blocks
+      toldUnits += list.units
+      if list.blocks > 0 { toldPages += 1 }
       previous = page
       next = page.pointee.next
     }
-    return pages == pointee.pageCount && emptyPages == (pointee.emptyPage == nil ? 0 : 1)
-      && liveBlocks == pointee.liveBlocks && liveUnits == pointee.liveUnits && room.checkInvariants(count: withRoom)
+    return pages == pageCount.loadRelaxed() && emptyPages == (pointee.emptyPage == nil ? 0 : 1)
+      && blocks == liveBlocks.loadRelaxed() && units == liveUnits.loadRelaxed() && room.checkInvariants(count: withRoom)
+      && freed.loadRelaxed() &- collected.loadRelaxed() == told << 32 + toldUnits
+      && countPending(atMost: toldPages) == toldPages
+      && countResting() == rests.loadRelaxed() && marked == told + rests.loadRelaxed() >> 32
   }
 }

@@ -1,66 +1,92 @@
+import CMempoolShims
+
 /// A page of a dense heap: this record, then blocks without gaps, each with a 4-byte header, then a header that ends them.
 ///
-/// 16 KiB, aligned to its size, so that the page of a pointer is found by masking. Belongs to one heap from the claim to the
-/// release; all but ``owner(of:)`` is called with that heap's mutex held. The mutex lives in the heap: a page may go while
-/// it is held. Two neighbouring blocks are never both free. Nothing here waits, allocates, or calls out.
+/// 16 KiB, aligned to its size, so that the page of a pointer is found by masking. Belongs to one heap from the claim to the release, and
+/// is its owner's, but for what others do to an object that they have: DenseHeapPage+Told.swift. Two neighbouring blocks are never both
+/// free. Nothing here waits, allocates, or calls out.
 struct DensePage {
-  // All pages of the heap, in no order. First, because ThreadSanitizer takes a write to any field for one to the record's
-  // first byte, and the next two are read without the mutex.
+  // All pages of the heap, in no order. First, because ThreadSanitizer takes a write to any field for one to the record's first
+  // byte, and others read some of the next.
   var next: DensePagePointer?
   // magic == seal(heap), from start(_:) to end()
   var magic: UInt
   let heap: DenseHeapPointer
   var previous: DensePagePointer?
-  // This page's place among the pages with room; see DensePageTree.
-  var children = DigitalTreeChildren()
-  // What the page is filed under there; == freeTree.largest between the heap's operations
-  var largestRun: UInt16 = 0
-  // 0: no free block of FreeTree.minUnits or more
+  // The last block that another thread freed, 0 for none; the others behind it. Emptied only whole.
+  var told = AtomicWord()  // 4
+  // The next page of the heap's pending list.
+  var pendingNext = AtomicWord()  // 5
+  // Its neighbours in the heap's list of pages with room of this kind; see DensePageLists.
+  var roomNext: DensePagePointer?
+  var roomPrevious: DensePagePointer?
+  // Bit n: heads[n] != 0
+  var lists: UInt = 0
+  // The root of the free tree, where that is the index. 0: no free block of leastListed units or more
   var freeRoot: UInt16 = 0
   // == number of allocated blocks, and the sum of their sizes
   var liveBlocks: UInt16 = 0
   var liveUnits: UInt16 = 0
+  // The list of pages that this one is in; == freeBlocks.highest between the heap's operations
+  var room: UInt16 = 0
+  // The first free block of each list, where lists are the index
+  var heads = InlineArray<38, UInt16>(repeating: 0)
 
   static var byteCount: UInt { 16384 }
   static var unitBytes: UInt { 4 }
   /// Where blocks begin, behind this record, and end. Both ≡ 3 mod 4, which puts a payload on a 16-byte boundary.
-  static var firstUnit: UInt { 15 }
+  static var firstUnit: UInt { 39 }
   static var endUnit: UInt { 4095 }
   static var capacity: UInt { endUnit - firstUnit }
+  /// A free block smaller than this has no room for links, and waits outside the index for a neighbour to take it in.
+  static var leastListed: UInt { 2 }
 }
 
 typealias DensePagePointer = UnsafeMutablePointer<DensePage>
 
 extension UnsafeMutablePointer where Pointee == DensePage {
+  /// The units of the page; headers only by way of the functions below.
   var units: UnsafeMutablePointer<UInt32> { UnsafeMutableRawPointer(self).assumingMemoryBound(to: UInt32.self) }
-  var freeTree: FreeTree { FreeTree(page: self) }
 
   /// The address of a unit: of the header when a block begins there.
   func address(_ unit: UInt) -> UInt { UInt(bitPattern: self) + unit * DensePage.unitBytes }
   func payload(_ unit: UInt) -> UInt { address(unit + 1) }
 
-  func header(_ unit: UInt) -> DenseHeader { DenseHeader(unchecked: units[Int(unit)]) }
-  private func setHeader(_ unit: UInt, _ header: DenseHeader) { units[Int(unit)] = header.word }
+  // The size before it is the first half of a header, what the block is the second.
+  @inline(__always)
+  func half(_ unit: UInt, _ index: Int) -> UnsafeMutablePointer<UInt16> {
+    UnsafeMutableRawPointer(self).assumingMemoryBound(to: UInt16.self) + (2 * Int(unit) + index)
+  }
+  func block(_ unit: UInt) -> DenseBlock { DenseBlock(unchecked: mp_load16_relaxed(half(unit, 1))) }
+  func before(_ unit: UInt) -> DenseBefore { DenseBefore(unchecked: mp_load16_relaxed(half(unit, 0))) }
+  func header(_ unit: UInt) -> DenseHeader { DenseHeader(block: block(unit), before: before(unit)) }
+
+  func setBlock(_ unit: UInt, _ block: DenseBlock) { mp_store16_relaxed(half(unit, 1), block.word) }
+  @inline(__always)
+  func setBefore(_ unit: UInt, _ size: UInt) {
+    mp_store16_relaxed(half(unit, 0), DenseBefore(size, at: address(unit)).word)
+  }
+  private func clearHeader(_ unit: UInt) {
+    mp_store16_relaxed(half(unit, 0), 0)
+    mp_store16_relaxed(half(unit, 1), 0)
+  }
 
   /// Makes one free block of `size` units, 0 for none, and tells the next block of it.
   private func makeFree(_ unit: UInt, _ size: UInt, previousSize: UInt) {
-    if size == 0 { return setPreviousSize(unit, previousSize) }
-    setHeader(unit, DenseHeader(size: size, previousSize: previousSize, isAllocated: false, place: address(unit)))
-    setPreviousSize(unit + size, size)
-    if size >= FreeTree.minUnits { freeTree.insert(unit) }
+    if size == 0 { return setBefore(unit, previousSize) }
+    setBlock(unit, .free(size, at: address(unit)))
+    setBefore(unit, previousSize)
+    setBefore(unit + size, size)
+    if size >= DensePage.leastListed { freeBlocks.insert(unit) }
   }
 
-  private func setPreviousSize(_ unit: UInt, _ size: UInt) {
-    setHeader(unit, header(unit).with(previousSize: size, place: address(unit)))
-  }
-
-  /// Takes a free block out of the tree and makes its header mean nothing: the block is about to become part of another.
-  private func absorb(_ unit: UInt) {
-    if header(unit).size >= FreeTree.minUnits && !freeTree.remove(unit) { freeTree.damaged(at: unit) }
-    units[Int(unit)] = 0
+  /// Takes a free block that has been looked at out of the index: it is about to become part of another.
+  private func absorb(_ unit: UInt, _ size: UInt) {
+    if size >= DensePage.leastListed { freeBlocks.removeSound(unit) }
   }
 
   /// The number that a page of `heap` at this place bears.
+  @inline(__always)
   private func seal(_ heap: DenseHeapPointer) -> UInt {
     // 2^64 / golden ratio; the complement keeps a zeroed page from passing.
     ~((UInt(bitPattern: self) ^ UInt(bitPattern: heap) << 1) &* 0x9e37_79b9_7f4a_7c15)
@@ -69,15 +95,14 @@ extension UnsafeMutablePointer where Pointee == DensePage {
   /// Makes the page out of 16 KiB of memory, whatever they hold.
   func start(_ heap: DenseHeapPointer) {
     initialize(to: DensePage(magic: seal(heap), heap: heap))
-    let end = DenseHeader(size: 0, previousSize: 0, isAllocated: true, place: address(DensePage.endUnit))
-    setHeader(DensePage.endUnit, end)
+    setBlock(DensePage.endUnit, .out(0, at: address(DensePage.endUnit)))
     makeFree(DensePage.firstUnit, DensePage.capacity, previousSize: 0)
   }
 
   /// Makes sure that the page is not taken for one any more.
   func end() { pointee.magic = 0 }
 
-  var isSealed: Bool { pointee.magic == seal(pointee.heap) }
+  @inline(__always) var isSealed: Bool { pointee.magic == seal(pointee.heap) }
   var isEmpty: Bool { pointee.liveBlocks == 0 }
 
   /// The page that an address lies in. Nothing says yet that it is one of a dense heap.
@@ -85,21 +110,23 @@ extension UnsafeMutablePointer where Pointee == DensePage {
     DensePagePointer(bitPattern: address & ~(DensePage.byteCount - 1)).unsafelyUnwrapped
   }
 
-  /// Takes the smallest free block that fits. Its alignment may cost up to three units before it, which stay free.
+  /// Takes a free block that fits, as the heap's fit chooses. Its alignment may cost up to three units before it, which stay free.
   func take(_ request: DenseRequest) -> UInt? {
-    guard let found = freeTree.takeBestFit(request.units, alignmentUnits: request.alignmentUnits) else { return nil }
-    let old = header(found)
-    let skip = FreeTree.skip(found, request.alignmentUnits)
+    guard let found = freeBlocks.take(request) else { return nil }
+    let size = block(found).size
+    let skip = DenseRequest.skip(found, request.alignmentUnits)
     let unit = found + skip
-    place(unit, request.units, of: old.size - skip, previousSize: skip > 0 ? skip : old.previousSize)
-    if skip > 0 { makeFree(found, skip, previousSize: old.previousSize) }
+    let previousSize = before(found).size
+    place(unit, request.units, of: size - skip, previousSize: skip > 0 ? skip : previousSize)
+    if skip > 0 { makeFree(found, skip, previousSize: previousSize) }
     count(blocks: 1, units: request.units)
     return unit
   }
 
-  /// Makes an allocated block of `size` units out of `room` units, the rest of them free.
+  /// Makes a block that is out, of `size` units, out of `room` units, the rest of them free.
   private func place(_ unit: UInt, _ size: UInt, of room: UInt, previousSize: UInt) {
-    setHeader(unit, DenseHeader(size: size, previousSize: previousSize, isAllocated: true, place: address(unit)))
+    setBlock(unit, .out(size, at: address(unit)))
+    setBefore(unit, previousSize)
     makeFree(unit + size, room - size, previousSize: size)
   }
 
@@ -108,35 +135,44 @@ extension UnsafeMutablePointer where Pointee == DensePage {
     pointee.liveUnits &+= UInt16(truncatingIfNeeded: units)
   }
 
-  /// Frees a block that ``fault(at:)`` has nothing to say against, and joins it with its free neighbours.
-  func release(_ unit: UInt) {
-    let block = header(unit)
-    count(blocks: ~0, units: 0 &- block.size)
-    var (start, size, previousSize) = (unit, block.size, block.previousSize)
-    let next = header(unit + size)
+  /// Frees a block that ``fault(of:)`` has nothing to say against, and joins it with its free neighbours; where the block that they make
+  /// begins. What others may read of neighbours that are out is never wrong meanwhile.
+  @discardableResult
+  func release(_ unit: UInt) -> UInt {
+    let (old, previousSize) = (block(unit).size, before(unit).size)
+    count(blocks: ~0, units: 0 &- old)
+    var (start, size, sizeBefore) = (unit, old, previousSize)
+    let next = block(unit + old)
     if !next.isAllocated {
-      absorb(unit + size)
+      absorb(unit + old, next.size)
+      clearHeader(unit + old)
       size += next.size
     }
-    units[Int(unit)] = 0
-    if previousSize > 0 && !header(unit - previousSize).isAllocated {
-      start -= previousSize
-      size += previousSize
-      previousSize = header(start).previousSize
-      absorb(start)
+    if previousSize > 0 {
+      let previous = block(unit - previousSize)
+      if !previous.isAllocated {
+        clearHeader(unit)
+        start -= previousSize
+        size += previousSize
+        sizeBefore = before(start).size
+        absorb(start, previousSize)
+      }
     }
-    makeFree(start, size, previousSize: previousSize)
+    makeFree(start, size, previousSize: sizeBefore)
+    return start
   }
 
-  /// Lengthens a block that ``fault(at:)`` has nothing to say against into the free block behind it; false when that does
+  /// Lengthens a block that ``fault(of:)`` has nothing to say against into the free block behind it; false when that does
   /// not suffice.
   func extend(_ unit: UInt, to size: UInt) -> Bool {
-    let block = header(unit)
-    let next = header(unit + block.size)
-    guard !next.isAllocated, block.size + next.size >= size else { return false }
-    absorb(unit + block.size)
-    place(unit, size, of: block.size + next.size, previousSize: block.previousSize)
-    count(blocks: 0, units: size - block.size)
+    let old = block(unit).size
+    let next = block(unit + old)
+    // ``fault(of:)`` has looked at it.
+    guard !next.isAllocated, old + next.size >= size else { return false }
+    absorb(unit + old, next.size)
+    clearHeader(unit + old)
+    place(unit, size, of: old + next.size, previousSize: before(unit).size)
+    count(blocks: 0, units: size - old)
     return true
   }
 }

@@ -19,6 +19,8 @@ struct HeapRegistry {
   let hardening: Hardening
   // What a hardened pool's patterns and places are made of.
   let secret: UInt
+  // How dense heaps find free blocks.
+  let fit: DenseFit
 }
 
 typealias HeapRegistryPointer = UnsafeMutablePointer<HeapRegistry>
@@ -29,7 +31,9 @@ extension UnsafeMutablePointer where Pointee == HeapRegistry {
   var lateLock: MutexPointer { (UnsafeMutableRawPointer(self) + 16).assumingMemoryBound(to: Mutex.self) }
 
   /// A registry with its late heap, in zeroed memory; false when there is no room for it.
-  func start(_ segments: SegmentListPointer, capacity: UInt, _ hardening: Hardening = .off) -> Bool {
+  func start(
+    _ segments: SegmentListPointer, capacity: UInt, _ hardening: Hardening = .off, fit: DenseFit = .lists
+  ) -> Bool {
     let words = (capacity + 63) / 64
     let total = words * UInt(1 + SizeClass.count) + words * 64
     // From the first segment, which goes if the pool cannot start: a further one would stay.
@@ -39,7 +43,7 @@ extension UnsafeMutablePointer where Pointee == HeapRegistry {
       to: HeapRegistry(
         segments: segments, capacity: words * 64, owned: owned,
         table: owned.advanced(by: Int(words) * (1 + SizeClass.count)), hints: owned.advanced(by: Int(words)),
-        hardening: hardening, secret: hardening == .off ? 0 : mp_random_word()))
+        hardening: hardening, secret: hardening == .off ? 0 : mp_random_word(), fit: fit))
     return make(in: first) != nil
   }
 
@@ -142,6 +146,7 @@ extension UnsafeMutablePointer where Pointee == HeapRegistry {
       guard let heap = heap(index) else { continue }
       let isOwn = heap.owner.loadRelaxed() == UInt(bitPattern: block)
       heap.forgetLists(isOwn: isOwn)
+      heap.dense.recoverAfterFork(to: heap.densePages, isOwn: isOwn)
       if !isOwn { heap.owner.storeRelaxed(0) }
     }
     pointee.segments.first { segment in

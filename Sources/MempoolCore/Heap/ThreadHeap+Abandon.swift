@@ -7,7 +7,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     releaseQuarantine(CallName("free"))
     releaseRuns()
     pointee.short = 0
-    _ = dense.defragment(to: dense.pages(pointee.registry.pointee.segments))
+    _ = dense.defragment(to: densePages)
     for sizeClass in 0..<SizeClass.count {
       let slab = current(sizeClass)
       pointee.made[sizeClass] = 0
@@ -24,12 +24,12 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     let hadRuns = cachedRunBytes.loadRelaxed() > 0
     let hadWaiting = pointee.registry.releaseQuarantines(CallName("free")) > 0
     let wasTold = drain() || drainReturned()
-    let densePages = dense.defragment(to: dense.pages(pointee.registry.pointee.segments))
+    let wasDense = dense.reclaim(to: densePages)
     unseat()
     var others: UInt = 0
     let registry = pointee.registry
     for index in 1..<max(registry.count, 1) { others += registry.heap(index)?.releaseSpares() ?? 0 }
-    return wasTold || hadWaiting || hadRuns || hadSpares || others > 0 || densePages > 0
+    return wasTold || hadWaiting || hadRuns || hadSpares || others > 0 || wasDense
       || slabs.loadRelaxed() != slabsBefore
   }
 
@@ -39,6 +39,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     let registry = pointee.registry
     repeat {
       drain()
+      _ = dense.defragment(to: densePages)
       releaseSpares()
       pointee.nextOwned = nil
       pointee.isAdoptedBeside = false
@@ -51,8 +52,8 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
       }
       owner.storeRelaxed(0)
       registry.giveUp(pointee.index)
-      fenceFull()  // pairs with the fence in enqueue(_:)
-    } while pending.loadRelaxed() != 0 && registry.tryAdopt(pointee.index)
+      fenceFull()  // pairs with the fences in enqueue(_:) and deallocateDense(_:)
+    } while (pending.loadRelaxed() | dense.pending.loadRelaxed()) != 0 && registry.tryAdopt(pointee.index)
   }
 
   /// Gives up this heap and all that its owner adopted beside it.

@@ -31,10 +31,29 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     (UnsafeMutableRawPointer(self) + Self.denseOffset).assumingMemoryBound(to: DenseHeap.self)
   }
 
+  /// The thread heap that a dense heap belongs to.
+  static func of(_ dense: DenseHeapPointer) -> ThreadHeapPointer {
+    (UnsafeMutableRawPointer(dense) - Self.denseOffset).assumingMemoryBound(to: ThreadHeap.self)
+  }
+
   private static var denseOffset: Int { (MemoryLayout<ThreadHeap>.stride + 63) & ~63 }
   static var recordByteCount: UInt { UInt(denseOffset + MemoryLayout<DenseHeap>.stride) }
-}
 
-extension UnsafeMutablePointer where Pointee == DenseHeap {
-  func pages(_ segments: SegmentListPointer) -> DensePages { DensePages(segments: segments, heap: self) }
+  var densePages: DensePages { DensePages(segments: pointee.registry.pointee.segments, heap: dense) }
+
+  var isOwnedByThisThread: Bool { owner.loadRelaxed() == UInt(bitPattern: threadBlock()) }
+
+  /// Takes back an object of the dense heap, on any thread; what is wrong with it, when something is.
+  func deallocateDense(_ address: UInt) -> DenseHeapFault? {
+    if isOwnedByThisThread { return dense.deallocate(address, to: densePages) }
+    switch dense.freeRemotely(address) {
+    case .told: return nil
+    case .first(let page):
+      dense.push(page)
+      fenceFull()  // pairs with the fence in abandon(afterVisit:): one of the two sees what the other wrote
+      lookAfter()
+      return nil
+    case .fault(let fault): return fault
+    }
+  }
 }

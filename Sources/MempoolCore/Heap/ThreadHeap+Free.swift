@@ -143,7 +143,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     fenceFull()
   }
 
-  /// Collects what is pending if nobody owns the heap; after ``enqueue(_:)``.
+  /// Collects what is pending if nobody owns the heap; after something was put on one of its pending lists, and a full fence.
   func lookAfter() {
     if pointee.registry.isOwned(pointee.index) { return }
     if pointee.registry.tryAdopt(pointee.index) {

@@ -98,6 +98,7 @@ extension UnsafeMutablePointer where Pointee == ThreadHeap {
     pointee.runs = RunCache()
     pointee.hardening = registry.pointee.hardening
     pointee.secret = registry.pointee.secret
+    dense.pointee.fit = registry.pointee.fit
     clearCurrent()
   }
 

@@ -72,8 +72,9 @@ public enum EnvironmentVariable: UInt, Sendable {
         "When no memory is left: fail (NULL and ENOMEM), abort with one line, or ask the system's allocator.")
     case .small:
       Row(
-        "MEMPOOL_SMALL", .choice("classes|dense"), standard: "classes",
-        "Small objects in size classes (fast, records out of reach), or dense (4-byte headers, best fit).")
+        "MEMPOOL_SMALL", .choice("classes|dense|dense-tree"), standard: "classes",
+        "Small objects in size classes (fast, records out of reach), or dense (4-byte headers); dense-tree: by best fit."
+      )
     case .harden:
       Row(
         "MEMPOOL_HARDEN", .choice("0|1|2|3"), standard: "0",

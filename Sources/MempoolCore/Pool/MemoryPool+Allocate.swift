@@ -162,6 +162,10 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
 
   @inline(never)
   func allocateSlow(_ byteCount: UInt, _ call: StaticString) -> UnsafeMutableRawPointer? {
+    if isPlain, isDense, let heap = ownedHeap(), let address = heap.dense.takeResting(byteCount) {
+      heap.requested.addUnshared(byteCount)
+      return UnsafeMutableRawPointer(bitPattern: address)
+    }
     guard start() else { return exhausted(byteCount, call) }
     guard isPlain else { return allocateDiverted(byteCount, alignment: 1, call) }
     let pointer: UnsafeMutableRawPointer?
@@ -226,7 +230,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   }
 
   private func takeDense(_ heap: ThreadHeapPointer, _ byteCount: UInt) -> UnsafeMutableRawPointer? {
-    let pages = heap.dense.pages(segments)
+    let pages = heap.densePages
     var address = heap.dense.allocate(byteCount, from: pages)
     if address == nil, heap.reclaim() { address = heap.dense.allocate(byteCount, from: pages) }
     guard let address else { return nil }

@@ -86,8 +86,17 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   func deallocateSlow(_ pointer: UnsafeMutableRawPointer?, _ call: CallName) {
     guard let pointer else { return }
     guard isPlain else { return deallocateDiverted(pointer, call) }
+    if isDense, letRest(UInt(bitPattern: pointer)) { return }
     introduce(threadBlock())
     deallocateLocated(pointer, call)
+  }
+
+  // The usual case of a dense pool: an object of the thread's own heap, as the page table says, that may rest.
+  @inline(__always)
+  private func letRest(_ address: UInt) -> Bool {
+    guard pointee.first.contains(address), let heap = ownedHeap() else { return false }
+    let entry = pointee.first.entry(of: address)
+    return entry.isDense && entry.slab.loadRelaxed() == UInt(bitPattern: heap.dense) && heap.dense.rest(address)
   }
 
   /// The same, of any pool that has memory of its own.
@@ -101,7 +110,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
       if !spans.take(span) { misuse(call, UInt(bitPattern: pointer), "double free") }
       spans.deallocate(span)
     case .dense(let heap):
-      if let fault = heap.deallocate(UInt(bitPattern: pointer), to: heap.pages(segments)) {
+      if let fault = ThreadHeapPointer.of(heap).deallocateDense(UInt(bitPattern: pointer)) {
         misuse(call, UInt(bitPattern: pointer), fault.text(.free))
       }
     case .system:
@@ -164,6 +173,9 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     }
     let entry = segment.entry(of: address)
     if entry.isSlab { return locate(address, in: entry, call) }
+    if entry.isDense {
+      return .dense(entry.slab.loadPointerRelaxed().unsafelyUnwrapped.assumingMemoryBound(to: DenseHeap.self))
+    }
     switch segment.run(at: address) {
     case .run(let head, let count):
       if head != address { misuse(call, address, "not the start of an object") }
@@ -171,9 +183,6 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     case .free: misuse(call, address, call.purpose.freedOrNeverAllocated)
     case .other(.cache): misuse(call, address, "an item of a slab cache: only the cache takes it back")
     case .other(.object): misuse(call, address, "an object of an object pool: only the pool takes it back")
-    case .other(.dense):
-      let heap = entry.slab.loadPointerRelaxed().unsafelyUnwrapped.assumingMemoryBound(to: DenseHeap.self)
-      return .dense(heap)
     case .other: misuse(call, address, "never allocated")
     }
   }

@@ -5,7 +5,13 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   /// object that is still live is reported, the first of them by its address, and the process aborts. No other call on the
   /// pool may be running. O(pages), and O(items) of the slabs in use.
   public func finish(call: StaticString) {
-    if isReady { registry.releaseQuarantines(CallName(call)) }
+    if isReady {
+      registry.releaseQuarantines(CallName(call))
+      // What others have freed counts as live until it is collected.
+      for index in 0..<registry.count {
+        if let heap = registry.heap(index) { _ = heap.dense.defragment(to: heap.densePages) }
+      }
+    }
     let live = firstLiveObject
     if live != 0 { misuse(call, live, "still live") }
     purge()

@@ -42,7 +42,8 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
         }
       }
     case .dense(let heap):
-      let resized = heap.resize(UInt(bitPattern: pointer), to: byteCount)
+      let isOwner = ThreadHeapPointer.of(heap).isOwnedByThisThread
+      let resized = heap.resize(UInt(bitPattern: pointer), to: byteCount, isOwner: isOwner)
       switch resized {
       case .inPlace: return stays(pointer, byteCount, usableSize(UInt(bitPattern: pointer), in: heap, name))
       case .mustMove: usable = usableSize(UInt(bitPattern: pointer), in: heap, name)

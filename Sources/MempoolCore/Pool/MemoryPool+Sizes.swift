@@ -6,8 +6,8 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   public func goodSize(_ byteCount: UInt) -> UInt {
     let options = settledOptions
     if case .passThrough = options.backing { return byteCount }
-    if options.hardening != .off, options.smallObjects == .classes { return byteCount }
-    if options.smallObjects == .dense, byteCount <= SizeClass.largest, let request = DenseRequest(byteCount) {
+    if options.hardening != .off, !options.smallObjects.isDense { return byteCount }
+    if options.smallObjects.isDense, byteCount <= SizeClass.largest, let request = DenseRequest(byteCount) {
       return (request.units - 1) * DensePage.unitBytes
     }
     if byteCount <= SizeClass.largest {

@@ -151,6 +151,8 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
         let dense = heap.dense.statistics()
         statistics.allocatedBytes &+= dense.liveUnits &* DensePage.unitBytes
         statistics.cachedBytes &+= dense.freeUnits &* DensePage.unitBytes
+        statistics.remoteFreesPushed &+= dense.waitingBlocks
+        statistics.remoteFreesDrained &+= dense.collectedBlocks
       }
       if index == 0 { continue }
       statistics.heapCount &+= 1

@@ -76,7 +76,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     state.loadAcquire() & MemoryPool.State.owning != 0  // acquire: pairs with create(_:) and start(_:_:)
   }
 
-  var isDense: Bool { pointee.options.smallObjects == .dense }
+  var isDense: Bool { pointee.options.smallObjects.isDense }
 
   var isElastic: Bool {
     if case .elastic = pointee.options.backing { return true }
@@ -171,7 +171,9 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
     segments.insert(segment)
     // A heap is about 3 KiB, and a thread that finds none left uses the late one.
     let heaps = min(max(segment.pointee.pageCapacity / 8, 8), 16384)
-    guard registry.start(segments, capacity: heaps, options.hardening) else { return false }
+    guard registry.start(segments, capacity: heaps, options.hardening, fit: options.smallObjects.fit) else {
+      return false
+    }
     // Of memory that cannot grow, something must be left for objects.
     let isFull = segment.usedPages.loadRelaxed() >= segment.pointee.pageCapacity
     if segment.pointee.backing != .elastic, isFull { return false }

@@ -30,8 +30,13 @@ public struct PoolOptions: Sendable {
   public enum SmallObjects: UInt, Sendable {
     /// Per-thread slabs in size classes, metadata out of reach.
     case classes
-    /// 4-byte headers and units, best fit: smallest, slower, in-line headers.
+    /// 4-byte headers and units, free blocks in lists by size: smallest, slower, in-line headers.
     case dense
+    /// The same, with a tree of free blocks in each page: the best fit there, and slower still.
+    case denseTree
+
+    var isDense: Bool { self != .classes }
+    var fit: DenseFit { self == .denseTree ? .tree : .lists }
   }
 
   public var backing: Backing = .elastic(reserve: 0)

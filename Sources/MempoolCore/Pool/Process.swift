@@ -212,10 +212,10 @@ enum Process {
 
   // MARK: Fork
 
-  // The order: the process, then each group of locks, then each cache's growth, then for each pool its list of segments, its registry, then
+  // The order: the process, then each group of locks, then each cache's growth, then for each pool its registry, its heaps, its list of segments, then
   // for each segment's arena and growth, then its spans and what it took from the system; last the caches' lists of
   // pages. Whoever takes two takes them in this order.
-  private static func forEachLock(_ body: (MutexPointer) -> Void) {
+  private static func forEachLock(_ body: (MutexPointer) -> Void, gate: (ForkGatePointer) -> Void) {
     body(lock)
     forEachGroup { $0.forEach(body) }
     forEachCache { body($0.growth) }
@@ -225,7 +225,7 @@ enum Process {
       body(pool.registry.creation)
       for index in 0..<pool.registry.count {
         guard let heap = pool.registry.heap(index) else { continue }
-        body(heap.dense.mutex)
+        gate(heap.dense.gate)
         if let quarantine = heap.quarantine { body(quarantine.mutex) }
       }
       body(pool.segments.mutex)
@@ -240,13 +240,21 @@ enum Process {
   }
 
   static func prepareFork() {
-    forEachLock { $0.lockForFork() }
+    forEachLock {
+      $0.lockForFork()
+    } gate: {
+      $0.close()
+    }
     forEachCache { $0.pagesLock.lockWrite() }
   }
 
   static func forkedParent() {
     forEachCache { $0.pagesLock.unlockWrite() }
-    forEachLock { $0.unlockAfterFork() }
+    forEachLock {
+      $0.unlockAfterFork()
+    } gate: {
+      $0.open()
+    }
   }
 
   /// In a forked child whose parent was about to start the shared pool: forgets what that start did up to then. There was no
@@ -260,7 +268,11 @@ enum Process {
   }
 
   static func forkedChild() {
-    forEachLock { $0.resetAfterFork() }
+    forEachLock {
+      $0.resetAfterFork()
+    } gate: {
+      $0.resetAfterFork()
+    }
     forEachGroup { $0.wasForked.storeRelaxed(1) }
     liveThreads.storeRelaxed(threadBlock().pointee.counted)
     if Purger.state.loadRelaxed() != Purger.State.off { Purger.state.storeRelaxed(Purger.State.none) }

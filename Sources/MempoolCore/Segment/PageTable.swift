@@ -67,6 +67,9 @@ extension UnsafeMutablePointer where Pointee == PageEntry {
   /// What the page is, unless it is a slab.
   var kind: PageKind { PageKind(rawValue: heap.loadRelaxed() & 0xff) ?? .fragments }
 
+  /// Whether the page is a dense heap's.
+  var isDense: Bool { heap.loadRelaxed() == PageKind.dense.rawValue }
+
   /// Pages back to the head of what this page belongs to, or ends; 0: none.
   var pagesBack: UInt { heap.loadRelaxed() >> 8 }
 

@@ -49,14 +49,18 @@ final class TestPages: DensePageSource, @unchecked Sendable {
   }
 }
 
+extension DenseFit {
+  static let both: [DenseFit] = [.lists, .tree]
+}
+
 /// A dense heap with pages of its own, all of them given back at the end.
 final class TestDenseHeap: @unchecked Sendable {
   let heap: DenseHeapPointer = .allocate(capacity: 1)
   let pages: TestPages
 
-  init(_ pages: TestPages = TestPages()) {
+  init(_ fit: DenseFit, _ pages: TestPages = TestPages()) {
     self.pages = pages
-    heap.initialize(to: DenseHeap())
+    heap.initialize(to: DenseHeap(fit: fit))
   }
 
   deinit {
@@ -72,7 +76,46 @@ final class TestDenseHeap: @unchecked Sendable {
   @discardableResult
   func deallocate(_ address: UInt) -> DenseHeapFault? { heap.deallocate(address, to: pages) }
 
+  /// Takes an object back as a thread does that does not own the heap.
+  @discardableResult
+  func freeRemotely(_ address: UInt) -> DenseHeapFault? {
+    switch heap.freeRemotely(address) {
+    case .told: return nil
+    case .first(let page):
+      heap.push(page)
+      return nil
+    case .fault(let fault): return fault
+    }
+  }
+
+  func collect() {
+    heap.enter()
+    heap.collect(to: pages)
+    heap.leave()
+  }
+
+  /// Joins what rests.
+  func rouseAll() {
+    heap.enter()
+    heap.rouseAll(to: pages)
+    heap.leave()
+  }
+
   func usable(_ address: UInt) -> Int { Int(heap.usableSize(address) ?? 0) }
+
+  /// Units of the largest free block.
+  var largestRun: UInt {
+    var largest: UInt = 0
+    var page = heap.pointee.pages
+    while let current = page {
+      _ = current.walk { _, block in
+        if !block.isAllocated { largest = max(largest, block.size) }
+        return true
+      }
+      page = current.pointee.next
+    }
+    return largest
+  }
 }
 
 /// The bytes at an address.

@@ -8,11 +8,12 @@ enum PoolKind: String, CaseIterable, Sendable {
   case fixed
   case buffer
   case dense
+  case denseTree
   case denseFixed
   case passThrough
 
-  var isElastic: Bool { self == .elastic || self == .crowded || self == .dense }
-  var isDense: Bool { self == .dense || self == .denseFixed }
+  var isElastic: Bool { self == .elastic || self == .crowded || self == .dense || self == .denseTree }
+  var isDense: Bool { self == .dense || self == .denseTree || self == .denseFixed }
   /// The size of those that have one.
   static var byteCount: Int { 32 << 20 }
 }
@@ -29,7 +30,7 @@ final class TestPool {
     var options = PoolOptions()
     var memory: UnsafeMutableRawPointer?
     switch kind {
-    case .elastic, .dense: options.backing = .elastic(reserve: 1 << 30)
+    case .elastic, .dense, .denseTree: options.backing = .elastic(reserve: 1 << 30)
     case .crowded: options.backing = .elastic(reserve: 2 << 20)
     case .fixed, .denseFixed: options.backing = .fixed(size: PoolKind.byteCount, locked: false, prefault: false)
     case .buffer:
@@ -40,7 +41,7 @@ final class TestPool {
       options.backing = .buffer(start: UInt(bitPattern: memory!) + UInt(Self.fence), count: PoolKind.byteCount)
     case .passThrough: options.backing = .passThrough
     }
-    if kind.isDense { options.smallObjects = .dense }
+    if kind.isDense { options.smallObjects = kind == .denseTree ? .denseTree : .dense }
     change(&options)
     self.memory = memory
     do {

@@ -21,7 +21,10 @@ enum HeapBench {
   static var registry: HeapRegistryPointer { pool.registry }
 
   /// The threads from 0 on, so many, get a heap. Elastic: 64 pages, which the system gives.
-  static func make(pages: UInt = 12, owners: Int, isElastic: Bool = false, maxRetries: UInt? = nil) {
+  static func make(
+    pages: UInt = 12, owners: Int, isElastic: Bool = false, maxRetries: UInt? = nil,
+    small: PoolOptions.SmallObjects = .classes
+  ) {
     Items.clear()
     isMade = true
     let start = UInt(bitPattern: mp_machine_memory())
@@ -36,6 +39,7 @@ enum HeapBench {
     pool = UnsafeMutableRawPointer(bitPattern: record)!.assumingMemoryBound(to: MemoryPool.self)
     var options = PoolOptions()
     options.maxRetries = maxRetries
+    options.smallObjects = small
     options.backing = isElastic ? .elastic(reserve: 1 << 20) : .buffer(start: start, count: Int(byteCount))
     precondition(pool.start(options, segment))
     for thread in 0..<owners { as_(thread) { precondition(pool.threadHeap() != nil) } }
@@ -211,7 +215,7 @@ enum HeapBench {
     return reportBroken("slab", UInt(bitPattern: slab), "not where it says")
   }
 
-  private static func partsAreSound() -> Bool {
+  static func partsAreSound() -> Bool {
     var isSound = segment.checkInvariants() && pool.segments.checkInvariants() && registry.checkInvariants()
     forEachSlab { if !$0.checkInvariants() || !isFound($0) { isSound = false } }
     for index in 0..<registry.count where !registry.heap(index)!.checkInvariants() { isSound = false }

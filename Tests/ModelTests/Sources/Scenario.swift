@@ -96,8 +96,8 @@ struct Scenario: @unchecked Sendable {
   }
 
   static let all =
-    cellScenarios + bitmapScenarios + lockScenarios + heapScenarios + spareScenarios + uncollectedScenarios
-    + cacheScenarios + objectScenarios + segmentScenarios + guardScenarios + processScenarios
+    cellScenarios + bitmapScenarios + lockScenarios + heapScenarios + denseScenarios + spareScenarios
+    + uncollectedScenarios + cacheScenarios + objectScenarios + segmentScenarios + guardScenarios + processScenarios
 }
 
 /// Who says what happens next in a run.
