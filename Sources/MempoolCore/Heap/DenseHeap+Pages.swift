@@ -31,14 +31,15 @@ extension UnsafeMutablePointer where Pointee == DenseHeap {
     return (page, unit)
   }
 
-  /// A block from the page whose largest one is of the lowest list that will do; nil when no page has one.
+  /// A block from the page whose largest one is of the lowest list that will do; nil when no page has one, but for those that were not looked
+  /// at, of which a thorough search leaves none.
   func take(_ request: DenseRequest) -> UInt? {
     let list = FreeLists.list(request.units)
     guard var page = room.first(from: list) else { return nil }
     if let address = take(request, from: page) { return address }
     // The largest block of its list may be shorter, or begin at the wrong place for the alignment: where objects below 16 bytes lie among
     // larger ones. After a few such pages one of a list all of whose blocks fit for certain.
-    for _ in 0..<Self.misfits {
+    for _ in 0..<(request.isThorough ? Int.max : Self.misfits) {
       guard let next = room.next(after: page) else { return nil }
       page = next
       if let address = take(request, from: page) { return address }

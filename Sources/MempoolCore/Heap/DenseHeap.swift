@@ -59,6 +59,8 @@ typealias DenseHeapPointer = UnsafeMutablePointer<DenseHeap>
 struct DenseRequest {
   let units: UInt
   let alignmentUnits: UInt
+  /// Whether every free block is looked at: O(pages), for when there is no memory otherwise.
+  var isThorough = false
 
   /// Nil when no page can meet it. `alignment` is a power of two, at most 16; a size's own alignment is kept in any case.
   @inline(__always)
@@ -110,10 +112,13 @@ extension UnsafeMutablePointer where Pointee == DenseHeap {
     if hadWaiting || hadResting, let address = take(request) { return address }
     if let page = source.claimPage() {
       adopt(DensePagePointer(bitPattern: page).unsafelyUnwrapped)
-    } else if !rouseAll(to: source) {
-      return nil
+      return take(request)
     }
-    return take(request)
+    // Without memory it may be any block of any page that fits.
+    rouseAll(to: source)
+    var last = request
+    last.isThorough = true
+    return take(last)
   }
 
   /// Takes an object back. What is wrong with it, when something is; then nothing has changed. Never claims a page; may release one.

@@ -34,7 +34,8 @@ struct DenseFreeBlocks {
   /// Takes out a free block that fits a request, however many units its alignment skips; nil when none was found.
   func take(_ request: DenseRequest) -> UInt? {
     fit == .lists
-      ? lists.takeFit(request.units, alignmentUnits: request.alignmentUnits)
+      ? lists.takeFit(
+        request.units, alignmentUnits: request.alignmentUnits, isThorough: request.isThorough)
       : tree.takeBestFit(request.units, alignmentUnits: request.alignmentUnits)
   }
 

@@ -18,8 +18,9 @@ struct FreeLists {
     return 26 + 63 - units.leadingZeroBitCount
   }
 
-  /// Blocks of a list that a search looks at.
+  /// Blocks of a list that a search looks at, and that a thorough one does: all that a page can have.
   private static var probes: Int { 4 }
+  private static var all: Int { Int(bitPattern: DensePage.byteCount / DensePage.unitBytes) }
 
   private func damaged(at unit: UInt) -> Never { page.damaged(at: unit) }
 
@@ -68,11 +69,13 @@ struct FreeLists {
   }
 
   /// Takes out a block that holds `units` units from a header whose payload is aligned to `alignmentUnits` (1, 2 or 4): the smallest of
-  /// those looked at in the first list that has one; nil when none of the lists has, but for blocks that were not looked at.
-  func takeFit(_ units: UInt, alignmentUnits: UInt = 1) -> UInt? {
+  /// those looked at in the first list that has one; nil when none of the lists has, but for blocks that were not looked at, of which a thorough
+  /// search leaves none.
+  func takeFit(_ units: UInt, alignmentUnits: UInt = 1, isThorough: Bool = false) -> UInt? {
+    let probes = isThorough ? Self.all : Self.probes
     var lists = page.pointee.lists & ~0 &<< UInt(bitPattern: Self.list(units))
     while lists != 0 {
-      if let unit = fit(lists.trailingZeroBitCount, units, alignmentUnits) {
+      if let unit = fit(lists.trailingZeroBitCount, units, alignmentUnits, probes) {
         remove(unit)
         return unit
       }
@@ -81,9 +84,9 @@ struct FreeLists {
     return nil
   }
 
-  private func fit(_ list: Int, _ units: UInt, _ alignmentUnits: UInt) -> UInt? {
+  private func fit(_ list: Int, _ units: UInt, _ alignmentUnits: UInt, _ probes: Int) -> UInt? {
     var unit = UInt(page.pointee.heads[list]), found: UInt?, least = UInt.max
-    for _ in 0..<Self.probes where unit != 0 {
+    for _ in 0..<probes where unit != 0 {
       let size = page.block(unit).size, skip = DenseRequest.skip(unit, alignmentUnits)
       // What is taken is looked at closer when it is removed.
       if size == units, skip == 0 { return unit }

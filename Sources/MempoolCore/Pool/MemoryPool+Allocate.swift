@@ -162,7 +162,8 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
 
   @inline(never)
   func allocateSlow(_ byteCount: UInt, _ call: StaticString) -> UnsafeMutableRawPointer? {
-    if isPlain, isDense, let heap = ownedHeap(), let address = heap.dense.takeResting(byteCount) {
+    // The heap first: who has one knows that the pool has started, and may read its options.
+    if let heap = ownedHeap(), isPlain, isDense, let address = heap.dense.takeResting(byteCount) {
       heap.requested.addUnshared(byteCount)
       return UnsafeMutableRawPointer(bitPattern: address)
     }

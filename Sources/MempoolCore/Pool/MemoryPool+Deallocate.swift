@@ -86,7 +86,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   func deallocateSlow(_ pointer: UnsafeMutableRawPointer?, _ call: CallName) {
     guard let pointer else { return }
     guard isPlain else { return deallocateDiverted(pointer, call) }
-    if isDense, letRest(UInt(bitPattern: pointer)) { return }
+    if letRest(UInt(bitPattern: pointer)) { return }
     introduce(threadBlock())
     deallocateLocated(pointer, call)
   }
@@ -94,7 +94,7 @@ extension UnsafeMutablePointer where Pointee == MemoryPool {
   // The usual case of a dense pool: an object of the thread's own heap, as the page table says, that may rest.
   @inline(__always)
   private func letRest(_ address: UInt) -> Bool {
-    guard pointee.first.contains(address), let heap = ownedHeap() else { return false }
+    guard let heap = ownedHeap(), isDense, pointee.first.contains(address) else { return false }
     let entry = pointee.first.entry(of: address)
     return entry.isDense && entry.slab.loadRelaxed() == UInt(bitPattern: heap.dense) && heap.dense.rest(address)
   }
