@@ -208,7 +208,7 @@ extension CompactHold {
     return UInt(gone.nonzeroBitCount)
   }
 
-  /// Takes an object back that shares its region with others.
+  /// Takes back an object of a region of blocks.
   func free(_ finding: CompactPoolPointer.Finding) {
     let memory = bytes(finding.region)
     let (unit, units, previous) = release(memory, finding.region, finding.unit)
